@@ -1,0 +1,87 @@
+# make train EXP=multires_unc [DATA=cohort] [WORKDIR=...] [OVERLAY=...] [ARGS="..."]; `make help`.
+
+EXP ?= multires_unc
+PYTHON ?= python3
+RUN := .venv/bin/python -m multires_tf
+CONFIG := configs/$(EXP).yaml
+
+ifdef DATA
+  COHORT := $(DATA)
+  FOLDER := $(notdir $(patsubst %/,%,$(if $(filter %.csv,$(DATA)),$(dir $(DATA)),$(DATA))))
+  WORKDIR ?= runs/$(EXP)-$(FOLDER)
+else
+  COHORT := runs/phantom
+  WORKDIR ?= runs/$(EXP)
+  OVERLAY ?= configs/overlays/laptop.yaml
+endif
+PHANTOM := runs/phantom/cohort.csv
+SETTINGS := --config $(CONFIG) $(if $(OVERLAY),--overlay $(OVERLAY))
+export PYTHONWARNINGS ?= ignore::UserWarning
+
+.DEFAULT_GOAL := help
+.PHONY: help phantom describe prepare train predict evaluate report export
+.PHONY: test test-slow smoke check tensorboard clean announce
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+.venv/developer: .venv/installed
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(PHANTOM): | .venv/installed
+	$(RUN) phantom --out runs/phantom --subjects 16 --seed 0
+
+announce:
+ifndef DATA
+	@echo "No DATA given: the built-in phantom cohort (runs/phantom) with $(OVERLAY)."
+	@echo "With your own scans: make train EXP=$(EXP) DATA=<cohort folder>; see README.md."
+endif
+
+train: announce .venv/installed $(if $(DATA),,$(PHANTOM))  ## prepare, train, predict, evaluate, report
+	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS)
+	$(RUN) train --workdir $(WORKDIR) $(SETTINGS) $(ARGS)
+	$(RUN) predict --workdir $(WORKDIR)
+	$(RUN) evaluate --workdir $(WORKDIR)
+	$(RUN) report --workdir $(WORKDIR)
+
+phantom: .venv/installed  ## the phantom cohort alone, in runs/phantom
+	$(RUN) phantom --out runs/phantom --subjects 16 --seed 0 $(ARGS)
+
+describe: .venv/installed  ## the network of EXP: parameters, windows, receptive field
+	@$(RUN) describe $(SETTINGS) $(ARGS)
+
+prepare: .venv/installed $(if $(DATA),,$(PHANTOM))  ## bring a cohort into the run folder
+	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS)
+
+predict evaluate report export: .venv/installed  ## one verb on the run folder
+	$(RUN) $@ --workdir $(WORKDIR) $(ARGS)
+
+test: .venv/developer  ## the default tests
+	.venv/bin/python -m pytest $(ARGS)
+
+test-slow: .venv/developer  ## kills, browsers and other backends
+	.venv/bin/python -m pytest -m slow $(ARGS)
+
+smoke: .venv/installed  ## every verb once, tiny overlay, phantom data
+	.venv/bin/python -m multires_tf phantom --out runs/smoke/phantom --subjects 3 --seed 1 --spacing_mm 12
+	$(MAKE) train EXP=multires_unc DATA=runs/smoke/phantom WORKDIR=runs/smoke/run OVERLAY=configs/overlays/tiny.yaml
+	$(RUN) export --workdir runs/smoke/run
+	$(RUN) describe --config configs/multires_unc.yaml
+
+check: .venv/developer  ## format, lint and types
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+tensorboard: .venv/installed  ## TensorBoard on the run folder
+	.venv/bin/tensorboard --logdir $(WORKDIR)/tensorboard
+
+clean:  ## remove runs/smoke
+	rm -rf runs/smoke

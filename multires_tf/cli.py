@@ -1,0 +1,170 @@
+"""The door: verbs and flags. The only reader of argv; it loads neither Keras nor TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import pathlib
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from absl import app, logging
+from absl.flags import argparse_flags
+
+from multires_tf import config, errors
+
+_DISK = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "no permission to write here; choose another folder or ask its owner",
+    errno.EPERM: "no permission to write here; choose another folder or ask its owner",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
+    errno.EFBIG: "the file grew beyond the allowed size; free some space and run again",
+}
+
+
+class _Parser(argparse_flags.ArgumentParser):
+    """A parser whose complaint is one line and exit code 2."""
+
+    def __init__(self, **arguments) -> None:
+        super().__init__(**{**arguments, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        raise errors.UserError(f"{self.prog}: {message}; see '{self.prog} --help'")
+
+
+def main() -> None:
+    """Runs the command line of this process."""
+    app.run(_run, flags_parser=_parse)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    logging.set_verbosity(logging.WARNING)
+    arguments = vars(chosen)
+    verb = arguments.pop("verb")
+    try:
+        for line in run(verb, arguments):
+            print(line)
+    except errors.UserError as error:
+        return _complain(str(error), 2)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command continues", 1)
+    except OSError as error:
+        if error.errno not in _DISK:
+            return _failed(verb, error, arguments)
+        return _complain(f"{error.filename or verb}: {_DISK[error.errno]}", 2)
+    except Exception as error:  # the last resort: users get a line, the log gets the traceback
+        return _failed(verb, error, arguments)
+    return 0
+
+
+def run(verb: str, arguments: dict) -> list[str]:
+    """Runs one verb with its flags' values and returns the lines it has to say."""
+    if "config" in arguments:
+        overlays, sets = arguments.pop("overlay"), arguments.pop("sets")
+        arguments["config"] = config.load(arguments["config"], overlays, sets)
+    step = importlib.import_module(f"multires_tf.steps.{verb}")
+    return step.run(**arguments)
+
+
+def _complain(line: str, code: int) -> int:
+    print(f"multires-tf: {line}", file=sys.stderr)
+    return code
+
+
+def _failed(verb: str, error: Exception, arguments: dict) -> int:
+    """One line for the user; the traceback goes into the run folder, where there is one."""
+    line = f"{verb} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    folder = arguments.get("workdir")
+    if folder is None or not folder.is_dir():
+        traceback.print_exc()
+        return _complain(line, 1)
+    log = folder / "failure.log"
+    log.write_text(traceback.format_exc(), encoding="utf-8")
+    return _complain(f"{line}; details in {log}", 1)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    try:
+        return _parser().parse_args(argv[1:])
+    except errors.UserError as error:
+        sys.exit(_complain(str(error), 2))
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="multires-tf", description="Synthetic CT with uncertainties from MR.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb", parser_class=_Parser)
+    _phantom(verbs.add_parser("phantom", help="make a cohort of whole-body phantoms"))
+    _describe(verbs.add_parser("describe", help="show a config's network: sizes, parameters"))
+    _prepare(verbs.add_parser("prepare", help="bring a cohort into a run folder"))
+    _train(verbs.add_parser("train", help="train the network; continues where it stopped"))
+    _predict(verbs.add_parser("predict", help="predict CT and uncertainties"))
+    for verb, words in (
+        ("evaluate", "score the predictions of the test subjects in HU"),
+        ("report", "write one page with curves, tables and pictures"),
+        ("export", "write a SavedModel and check it against the network"),
+    ):
+        _workdir(verbs.add_parser(verb, help=words))
+    return parser
+
+
+def _workdir(parser: _Parser) -> None:
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run folder")
+
+
+def _config(parser: _Parser) -> None:
+    path = pathlib.Path
+    parser.add_argument("--config", type=path, required=True, help="a file of configs/")
+    parser.add_argument("--overlay", type=path, action="append", default=[], help="repeatable")
+    text = "key=value over the config; repeatable"
+    parser.add_argument("--set", dest="sets", action="append", default=[], help=text)
+
+
+def _phantom(parser: _Parser) -> None:
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="the cohort's folder")
+    parser.add_argument("--subjects", type=_count, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--spacing_mm", type=float, default=5.0, help="isotropic, millimetres")
+    parser.add_argument("--stations", action="store_true", help="four stations instead of one MR")
+
+
+def _describe(parser: _Parser) -> None:
+    _config(parser)
+    parser.add_argument("--json", dest="as_json", action="store_true")
+
+
+def _prepare(parser: _Parser) -> None:
+    _workdir(parser)
+    _config(parser)
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="cohort folder or .csv")
+    parser.add_argument("--series", help="DICOM series UID or description, where there are several")
+    parser.add_argument("--keep_going", action="store_true", help="leave bad subjects out")
+
+
+def _train(parser: _Parser) -> None:
+    _workdir(parser)
+    _config(parser)
+    text = "auto | cpu | cpu:0,cpu:1 | gpu:0 | gpu:0,gpu:1 ...; several are mirrored"
+    parser.add_argument("--devices", default="auto", help=text)
+    parser.add_argument("--dry_run", action="store_true", help="check everything, train one step")
+
+
+def _predict(parser: _Parser) -> None:
+    _workdir(parser)
+    text = "an image, a folder with one DICOM series, or a cohort; default: the test subjects"
+    parser.add_argument("--input", type=pathlib.Path, help=text)
+    parser.add_argument("--output", type=pathlib.Path, help="folder for the maps of --input")
+    parser.add_argument("--samples", type=_count, default=20, help="Monte-Carlo draws")
+    parser.add_argument("--tile", type=_count, help="edge in voxels; default: the config's")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("needs at least 1")
+    return value

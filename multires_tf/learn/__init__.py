@@ -1,0 +1,1 @@
+"""Wing of time: the training step, checkpoints, history and TensorBoard."""

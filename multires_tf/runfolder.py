@@ -1,0 +1,120 @@
+"""The run folder: its file names, and writing that is complete or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator
+
+from multires_tf import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Names of everything that the verbs leave behind under one root."""
+
+    root: pathlib.Path
+
+    @property
+    def config(self) -> pathlib.Path:
+        return self.root / "config.yaml"
+
+    @property
+    def cohort(self) -> pathlib.Path:
+        return self.root / "cohort.csv"
+
+    @property
+    def volumes(self) -> pathlib.Path:
+        return self.root / "volumes"
+
+    @property
+    def qa(self) -> pathlib.Path:
+        return self.root / "qa"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.root / "checkpoints"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        return self.root / "tensorboard"
+
+    @property
+    def history(self) -> pathlib.Path:
+        return self.root / "history.csv"
+
+    @property
+    def provenance(self) -> pathlib.Path:
+        return self.root / "provenance.json"
+
+    @property
+    def predictions(self) -> pathlib.Path:
+        return self.root / "predictions"
+
+    @property
+    def scores_csv(self) -> pathlib.Path:
+        return self.root / "scores.csv"
+
+    @property
+    def scores_json(self) -> pathlib.Path:
+        return self.root / "scores.json"
+
+    @property
+    def report(self) -> pathlib.Path:
+        return self.root / "report" / "index.html"
+
+    @property
+    def saved_model(self) -> pathlib.Path:
+        return self.root / "saved_model"
+
+    @property
+    def lock(self) -> pathlib.Path:
+        return self.root / "train.lock"
+
+    def volume(self, subject: str, role: str) -> pathlib.Path:
+        """Store of one prepared volume; `role` is mr, ct or mask."""
+        return self.volumes / subject / f"{role}.ome.zarr"
+
+    def prediction(self, subject: str) -> pathlib.Path:
+        return self.predictions / subject
+
+    def need(self, path: pathlib.Path, verb: str) -> pathlib.Path:
+        """Returns `path`, or raises UserError that names the verb which makes it."""
+        if not path.exists():
+            raise errors.UserError(f"{path}: not there yet; run '{verb}' first")
+        return path
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a temporary path beside `path`, renamed to `path` only if the block succeeds.
+
+    Works for a file and for a folder. The temporary name keeps the suffixes, since writers such as
+    SimpleITK choose the format by them. An interrupted write leaves `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    try:
+        yield beside
+        if path.is_dir() and not path.is_symlink():
+            retired = path.with_name(f".{uuid.uuid4().hex[:8]}.retired")
+            path.rename(retired)
+            beside.rename(path)
+            shutil.rmtree(retired)
+        else:
+            os.replace(beside, path)
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            beside.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a small text file whole, or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")

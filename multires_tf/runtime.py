@@ -1,0 +1,104 @@
+"""Seeds, precision, devices and provenance: the only global state of a process."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from typing import Any
+
+from multires_tf import errors
+
+_PACKAGES = ("multires_tf", "tensorflow", "keras", "numpy", "SimpleITK", "tensorstore")
+
+
+def start(*, seed: int, precision: str) -> None:
+    """Makes everything that follows repeatable: seeds, deterministic kernels, precision policy."""
+    quiet()
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    keras.config.set_dtype_policy(precision)
+
+
+def quiet() -> None:
+    """Silences TensorFlow's start-up notes; must come before its first import."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def strategy(devices: str) -> Any:
+    """The distribution strategy for a `--devices` text.
+
+    Args:
+        devices: "auto" (all GPUs, else the CPU), or names such as "cpu", "gpu:0,gpu:1".
+
+    Raises:
+        errors.UserError: a device that is not there, or a text of another form.
+    """
+    import tensorflow as tf
+
+    if "TF_CONFIG" in os.environ:
+        raise errors.UserError("TF_CONFIG: training over several machines is not available yet")
+    names = _device_names(devices, len(tf.config.list_physical_devices("GPU")))
+    if len(names) == 1:
+        return tf.distribute.OneDeviceStrategy(names[0])
+    return tf.distribute.MirroredStrategy(names)
+
+
+def _device_names(devices: str, gpus: int) -> list[str]:
+    if devices == "auto":
+        return [f"/gpu:{i}" for i in range(gpus)] or ["/cpu:0"]
+    names = devices.split(",")
+    for name in names:
+        form = re.fullmatch(r"(cpu|gpu)(?::(\d+))?", name)
+        if form is None:
+            raise errors.UserError(f"--devices {devices}: '{name}' is not of the form cpu or gpu:0")
+        if form[1] == "gpu" and int(form[2] or 0) >= gpus:
+            raise errors.UserError(f"--devices {devices}: no '{name}' here; {gpus} GPUs are found")
+    _make_logical_cpus(sum(name.startswith("cpu") for name in names))
+    return ["/" + (name if ":" in name else f"{name}:0") for name in names]
+
+
+def _make_logical_cpus(count: int) -> None:
+    """Splits the CPU into `count` devices, so that mirrored training can be tried without GPUs."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if count > 1:
+        parts = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, parts)
+
+
+def provenance(seed: int) -> dict[str, Any]:
+    """What made a run: versions, machine kind and commit; no names of people, hosts or paths."""
+    return {
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "seed": seed,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty"]
+    here = os.path.dirname(__file__)
+    try:
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
