@@ -108,10 +108,7 @@ class Network:
     unet: UNet
 
     def __post_init__(self) -> None:
-        for edge in self.window:
-            law = f"needs multiples of {self.multiple}, or 1 on an axis of a flat kernel"
-            flat = self.kind == "unet" and edge == 1 and self.unet.kernel[0] == 1
-            _law(edge > 0 and (flat or edge % self.multiple == 0), "network.window", law)
+        self.check_edges("network.window", self.window)
         only = self.kind == "multires" or not self.uncertainty
         _law(only, "network.uncertainty", "only the multires network has a variance head")
         plain = self.kind == "multires" or self.dropout.place == "none"
@@ -121,6 +118,13 @@ class Network:
     def multiple(self) -> int:
         """What every window and tile edge must divide by, so that all branches stay on the grid."""
         return 16 if self.kind == "multires" else 2 ** (self.unet.levels - 1)
+
+    def check_edges(self, key: str, edges: Triple) -> None:
+        """Raises UserError unless windows or tiles of these edges (z, y, x) fit the network."""
+        for edge, kernel in zip(edges, self.unet.kernel, strict=True):
+            flat = self.kind == "unet" and kernel == 1
+            fits = edge > 0 and (flat or edge % self.multiple == 0)
+            _law(fits, key, f"needs multiples of {self.multiple}, not {edge}")
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -162,6 +166,7 @@ class Train:
     schedule: Literal["constant", "cosine"]
     adam_epsilon: float
     gradient_clip: float
+    report_every: int
     validate_every: int
     statistics_windows: int
     convergence_window: int
@@ -169,6 +174,7 @@ class Train:
 
     def __post_init__(self) -> None:
         _law(self.steps >= 1, "train.steps", "needs at least 1")
+        _law(self.report_every >= 1, "train.report_every", "needs at least 1")
         _law(self.validate_every >= 1, "train.validate_every", "needs at least 1")
 
 
@@ -198,10 +204,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _law(self.schema == SCHEMA, "schema", f"this version reads schema {SCHEMA}")
-        for edge in self.predict.tile:
-            flat = edge == 1 and self.network.window[0] == 1
-            law = f"needs multiples of {self.network.multiple}"
-            _law(edge > 0 and (flat or edge % self.network.multiple == 0), "predict.tile", law)
+        self.network.check_edges("predict.tile", self.predict.tile)
 
 
 def load(path: pathlib.Path, overlays: Sequence[pathlib.Path] = (), sets: Sequence[str] = ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import pathlib
 import shutil
@@ -118,3 +119,20 @@ def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a small text file whole, or not at all."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+    """Holds the lock file `path`; the system lets go of it even when the process is killed.
+
+    Raises:
+        errors.UserError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reason = "another process trains in this folder; wait for it, or use another --workdir"
+            raise errors.UserError(f"{path.parent}: {reason}") from None
+        yield

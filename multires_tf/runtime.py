@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import importlib.metadata
 import os
 import platform
 import re
 import subprocess
+import sys
 from typing import Any
 
 from multires_tf import errors
@@ -27,9 +29,20 @@ def start(*, seed: int, precision: str) -> None:
 
 
 def quiet() -> None:
-    """Silences TensorFlow's start-up notes; must come before its first import."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    """Loads TensorFlow without its start-up notes, which no log level keeps off stderr."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        tensorflow = importlib.import_module("tensorflow")
+        tensorflow.config.list_physical_devices()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def strategy(devices: str) -> Any:

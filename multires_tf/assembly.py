@@ -1,0 +1,169 @@
+"""From config to parts: the one place where config sections become arguments of the wings."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from typing import Any
+
+from multires_tf import config as configs
+from multires_tf import errors, runfolder
+
+# What a trained network's outputs depend on; the rest of a config may change between runs.
+PREDICTION_SECTIONS = ("spacing_mm", "intensity", "network")
+
+
+def networks(config: configs.Config) -> Any:
+    """Builds the networks of a config, with the initial weights of its seed."""
+    from multires_tf.model import networks as builders
+
+    chosen = config.network
+    norm = {
+        "norm": chosen.norm.kind,
+        "groups": chosen.norm.groups,
+        "batch_statistics": chosen.norm.statistics,
+        "momentum": chosen.norm.momentum,
+        "output_norm": chosen.norm.output,
+        "initial_ct": _initial_ct(config),
+        "seed": config.seed,
+    }
+    if chosen.kind == "unet":
+        shape = chosen.unet
+        return builders.unet(
+            kernel=shape.kernel,
+            base=shape.base,
+            levels=shape.levels,
+            extra_convs=shape.extra_convs,
+            extra_width=shape.extra_width,
+            **norm,
+        )
+    shape = chosen.multires
+    return builders.multires(
+        window=chosen.window,
+        scales=shape.scales,
+        filters=shape.filters,
+        blocks=shape.blocks,
+        dilations=shape.dilations,
+        fc=shape.fc,
+        head=shape.head,
+        uncertainty=chosen.uncertainty,
+        dropout=chosen.dropout.place,
+        keep=chosen.dropout.keep,
+        initial_log_var=2 * math.log(chosen.initial_sd_hu / hu_per_unit(config)),
+        **norm,
+    )
+
+
+def hu_per_unit(config: configs.Config) -> float:
+    """HU that one unit of the network's CT output spans."""
+    low, high = config.intensity.ct_window_hu
+    return high - low
+
+
+def _initial_ct(config: configs.Config) -> float:
+    return (config.network.initial_ct_hu - config.intensity.ct_window_hu[0]) / hu_per_unit(config)
+
+
+def objective(config: configs.Config, nets: Any) -> Any:
+    """Builds the model that training minimises."""
+    from multires_tf.model import objective as objectives
+
+    return objectives.build(
+        nets,
+        variance_term=config.loss.variance_term,
+        stabiliser=config.loss.stabiliser,
+        beta=config.loss.beta,
+        deep_supervision=config.loss.deep_supervision,
+    )
+
+
+def training_windows(
+    config: configs.Config, volumes: list[Any], *, start_step: int, steps: int, seed: int
+) -> Any:
+    """The dataset of training batches from `start_step` on.
+
+    Args:
+        volumes: pipeline.Volume of the training subjects.
+        start_step: of the first batch.
+        steps: number of batches.
+        seed: of windows and augmentation.
+    """
+    from multires_tf.data import pipeline
+
+    sampling = config.sampling
+    supervised = config.network.scales if config.loss.deep_supervision else (1,)
+    return pipeline.training_windows(
+        volumes,
+        seed=seed,
+        batch=sampling.batch,
+        window=config.network.window,
+        scales=config.network.scales,
+        start_step=start_step,
+        steps=steps,
+        body_share=sampling.body_share,
+        flip_axes=sampling.flip_axes,
+        rotation_deg=sampling.rotation_deg,
+        scaling=sampling.scaling,
+        augment_share=sampling.augment_share,
+        ct_window_hu=config.intensity.ct_window_hu,
+        supervised_scales=supervised,
+    )
+
+
+def training_volumes(run: runfolder.RunFolder, split: str) -> list[Any]:
+    """The prepared volumes of one split, in the cohort's order.
+
+    Raises:
+        errors.UserError: nothing was prepared, or the split has no subject.
+    """
+    from multires_tf.data import cohort, pipeline
+
+    subjects = cohort.read(run.need(run.cohort, "prepare"))
+    chosen = [s.subject for s in subjects if s.split == split]
+    if not chosen:
+        raise errors.UserError(f"{run.cohort}: no subject in split '{split}'; name one there")
+    return [
+        pipeline.Volume(name, *(run.volume(name, role) for role in ("mr", "ct", "mask")))
+        for name in chosen
+    ]
+
+
+def trained_networks(run: runfolder.RunFolder) -> tuple[configs.Config, Any, dict[str, Any]]:
+    """Loads the best checkpoint of a run: its config, networks and position.
+
+    Raises:
+        errors.UserError: there is no checkpoint yet, or it is damaged.
+    """
+    from multires_tf.learn import checkpoints
+
+    config = configs.parse(run.need(run.config, "prepare"))
+    nets = networks(config)
+    position = checkpoints.load(run.need(best(run), "train"), nets.plain.variables)
+    return config, nets, position
+
+
+def best(run: runfolder.RunFolder) -> pathlib.Path:
+    """The checkpoint with the lowest validation error."""
+    return run.checkpoints / "best.npz"
+
+
+def last(run: runfolder.RunFolder) -> pathlib.Path:
+    """The checkpoint from which training continues."""
+    return run.checkpoints / "last.npz"
+
+
+def tiling(config: configs.Config, tile: tuple[int, int, int] | None = None) -> Any:
+    """How whole volumes are cut for the network of a config.
+
+    Args:
+        tile: edges that take the place of the config's.
+    """
+    from multires_tf import synthesis
+
+    return synthesis.Tiling(
+        tile=tile or config.predict.tile,
+        overlap=config.predict.overlap,
+        window=config.network.window,
+        scales=config.network.scales,
+        multiple=config.network.multiple,
+    )

@@ -1,0 +1,117 @@
+"""A subject's prediction beside its truth: read, checked and brought onto one grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import SimpleITK as sitk
+
+from multires_tf import errors, runfolder
+from multires_tf.data import cohort, geometry, sampling, store
+
+PARTS = ("aleatoric", "epistemic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One subject on its prepared grid; arrays are (z, y, x).
+
+    Attributes:
+        subject: its name.
+        spacing_mm: (z, y, x).
+        mr: normalised MR in 0..1.
+        ct_hu: true CT.
+        pct_hu: predicted CT.
+        body: boolean, the voxels that are scored: the CT's body inside the MR's field.
+        sd_hu: the maps of standard deviations that the network has, by "aleatoric", "epistemic"
+            and "total".
+    """
+
+    subject: str
+    spacing_mm: tuple[float, float, float]
+    mr: np.ndarray
+    ct_hu: np.ndarray
+    pct_hu: np.ndarray
+    body: np.ndarray
+    sd_hu: dict[str, np.ndarray]
+
+
+def load(run: runfolder.RunFolder, subject: str) -> Comparison:
+    """Reads truth and prediction of one subject.
+
+    Raises:
+        errors.UserError: a file is missing, damaged or not on the grid of the subject's MR, or the
+            "prediction" is the true CT itself.
+    """
+    folder = run.prediction(subject)
+    path = run.need(folder / "ct.nii.gz", "predict")
+    mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
+    ct_hu, body = ct.read_all(), mask.read_all() == sampling.BODY
+    if not body.any():
+        raise errors.UserError(f"{mask.path}: no body voxel inside the MR's field; check the pair")
+    pct_hu = _on_prepared_grid(path, mr)
+    # A prediction holds whole HU: anything this close in every voxel is the truth, rounded.
+    if np.max(np.abs(pct_hu[body] - ct_hu[body])) <= 0.51:
+        raise errors.UserError(
+            f"{path}: equal to the true CT in every voxel of the body; "
+            "a score of the truth against itself means nothing; run 'predict' again"
+        )
+    maps = {name: folder / f"{name}_sd_hu.nii.gz" for name in (*PARTS, "total")}
+    sd_hu = {name: _on_prepared_grid(p, mr) for name, p in maps.items() if p.exists()}
+    if sd_hu and "total" not in sd_hu:
+        sd_hu["total"] = np.sqrt(sum(sd**2 for sd in sd_hu.values()))
+    return Comparison(subject, mr.spacing_mm, mr.read_all(), ct_hu, pct_hu, body, sd_hu)
+
+
+def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised MR and true CT in HU of a subject's body voxels, 1-D both."""
+    mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
+    body = mask.read_all() == sampling.BODY
+    return mr.read_all()[body], ct.read_all()[body]
+
+
+def subjects(run: runfolder.RunFolder, split: str) -> list[str]:
+    """Names of one split, in the cohort's order.
+
+    Raises:
+        errors.UserError: nothing was prepared, or the split has no subject.
+    """
+    found = cohort.read(run.need(run.cohort, "prepare"))
+    names = [subject.subject for subject in found if subject.split == split]
+    if not names:
+        raise errors.UserError(f"{run.cohort}: no subject in split '{split}'; name one there")
+    return names
+
+
+def _on_prepared_grid(path: pathlib.Path, mr: store.Pyramid) -> np.ndarray:
+    """Reads a predicted map, which lies on the grid of the MR as it came, as float32 (z, y, x).
+
+    Interpolation back is linear and, unlike that of the scans, never smooths: a map that was
+    computed on the prepared grid holds nothing finer. Voxels that reach past the last centre of the
+    MR, yet inside its field, take its value.
+    """
+    try:
+        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
+    except RuntimeError as error:
+        raise errors.UserError(f"{path}: not a readable image; run 'predict' again") from error
+    source = geometry.from_dict(mr.attributes["source"])
+    if image.GetDimension() != 3 or not geometry.same_grid(geometry.of_image(image), source):
+        raise errors.UserError(f"{path}: not on the grid of the subject's MR; run 'predict' again")
+    prepared = geometry.from_dict({**mr.attributes, "size": mr.shape})
+    image = geometry.canonical_image(image)
+    if not geometry.same_grid(geometry.of_image(image), prepared):
+        image = _resampled(image, prepared)
+    return sitk.GetArrayFromImage(image)
+
+
+def _resampled(image: sitk.Image, grid: geometry.Geometry) -> sitk.Image:
+    resample = sitk.ResampleImageFilter()
+    resample.SetSize(grid.size[::-1])
+    resample.SetOutputSpacing(grid.spacing_mm[::-1])
+    resample.SetOutputOrigin(grid.origin_mm)
+    resample.SetOutputDirection(grid.direction)
+    resample.SetInterpolator(sitk.sitkLinear)
+    resample.SetUseNearestNeighborExtrapolator(True)
+    return resample.Execute(image)

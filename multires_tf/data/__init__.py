@@ -1,0 +1,1 @@
+"""Wing of volumes: from files on disk to windows in batches."""

@@ -1,0 +1,231 @@
+"""Cohorts: which subjects there are, where their images lie and which split each belongs to.
+
+A cohort is a folder with `<subject>/{mr,ct}.<nii.gz|nii|mha|nrrd>` or `<subject>/{mr,ct}/` (a DICOM
+series), or a table `cohort.csv` with the columns `subject,mr,ct[,mask][,split]` and paths relative
+to it. A folder that holds a `cohort.csv` is what the table says.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from multires_tf import errors, runfolder
+from multires_tf.data import images
+
+DRAWN_SPLITS = ("train", "validation", "test")
+SPLITS = (*DRAWN_SPLITS, "none")
+COLUMNS = ("subject", "mr", "ct", "mask", "split")
+TABLE = "cohort.csv"
+_STATION = re.compile(r"mr_station\d+\.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A patient's images.
+
+    Attributes:
+      subject: its name, a string even if it looks like a number.
+      mr: file or DICOM folder.
+      ct: the same, or None where only an MR is known.
+      mask: body mask to use instead of the CT's own, or None.
+      split: train, validation, test or none; "" where it is not drawn yet.
+    """
+
+    subject: str
+    mr: Path
+    ct: Path | None
+    mask: Path | None
+    split: str
+
+
+def discover(path: Path) -> list[Subject]:
+    """Reads a cohort folder or table; splits that are not given stay "".
+
+    Raises:
+      UserError: no cohort, two files for one role, no MR, or a table that contradicts itself.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read(path / TABLE) if (path / TABLE).is_file() else _discover_folder(path)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return read(path)
+    if path.exists():
+        raise errors.UserError(f"{path}: not a cohort; give a cohort folder or a cohort.csv")
+    raise errors.UserError(f"{path}: no such cohort; correct the path")
+
+
+def _discover_folder(folder: Path) -> list[Subject]:
+    subjects = []
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir() or entry.name.startswith("."):
+            continue
+        mr, ct = _candidate(entry, "mr"), _candidate(entry, "ct")
+        if mr is None:
+            if any(_STATION.match(file.name) for file in entry.iterdir()):
+                raise _unfused(str(entry))
+            if ct is not None:
+                raise errors.UserError(f"{entry}: a ct but no mr; add the MR or move it away")
+            continue
+        subjects.append(Subject(entry.name, mr, ct, None, ""))
+    if not subjects:
+        raise errors.UserError(
+            f"{folder}: no <subject>/mr.nii.gz (or .nii, .mha, .nrrd, or a folder mr) in it;"
+            " give a cohort folder or a cohort.csv"
+        )
+    return subjects
+
+
+def _candidate(folder: Path, role: str) -> Path | None:
+    names = [role, *(role + suffix for suffix in images.SUFFIXES)]
+    found = [entry for entry in sorted(folder.iterdir()) if entry.name.lower() in names]
+    found = [entry for entry in found if entry.is_dir() == (entry.name.lower() == role)]
+    if len(found) > 1:
+        listed = " and ".join(entry.name for entry in found)
+        raise errors.UserError(f"{folder}: {listed} are two candidates for {role}; keep one")
+    return found[0] if found else None
+
+
+def _unfused(where: str) -> errors.UserError:
+    return errors.UserError(
+        f"{where}: no mr, and the fusion of mr_station files is not available yet;"
+        " give one fused mr.nii.gz"
+    )
+
+
+def read(path: Path) -> list[Subject]:
+    """Reads a `cohort.csv`.
+
+    Raises:
+      UserError: a column or value is missing or unknown, a subject appears twice or in two splits,
+        or two subjects share an MR.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            columns = [name.strip() for name in rows.fieldnames or []]
+            rows.fieldnames = columns
+            _check_columns(columns, path)
+            subjects = [_subject(row, path, rows.line_num) for row in rows]
+    except FileNotFoundError:
+        raise errors.UserError(f"{path}: no such cohort; correct the path") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise errors.UserError(f"{path}: not a table; save it as comma-separated UTF-8") from None
+    if not subjects:
+        raise errors.UserError(f"{path}: no subject in it; add a line for each")
+    _check_unique(subjects, path)
+    return subjects
+
+
+def _check_columns(columns: list[str], path: Path) -> None:
+    for name in ("subject", "mr", "ct"):
+        if name not in columns:
+            raise errors.UserError(f"{path}: no column '{name}'; begin with subject,mr,ct,split")
+    for name in columns:
+        near = difflib.get_close_matches(name.lower(), COLUMNS, n=1, cutoff=0.7)
+        if name not in COLUMNS and near and near[0] not in columns:
+            raise errors.UserError(f"{path}: unknown column '{name}'; did you mean '{near[0]}'?")
+    if len(set(columns)) < len(columns):
+        raise errors.UserError(f"{path}: a column appears twice; keep one")
+
+
+def _subject(row: dict[str, str | None], path: Path, line: int) -> Subject:
+    value = {name: (row.get(name) or "").strip() for name in COLUMNS}
+    name, split = value["subject"], value["split"]
+    if not name or name in (".", "..") or re.search(r"[/\\\0]", name):
+        raise errors.UserError(
+            f"{path}, line {line}: subject '{name}' cannot name a folder; use letters and digits"
+        )
+    if split and split not in SPLITS:
+        raise errors.UserError(
+            f"{path}, line {line}: split '{split}' of {name}; use {', '.join(SPLITS)}"
+        )
+    if not value["mr"]:
+        raise _unfused(f"{path}, line {line}: subject {name}")
+    mr, ct, mask = (
+        path.parent / value[role] if value[role] else None for role in ("mr", "ct", "mask")
+    )
+    return Subject(name, mr, ct, mask, split)
+
+
+def _check_unique(subjects: Sequence[Subject], path: Path) -> None:
+    by_name: dict[str, Subject] = {}
+    by_mr: dict[Path, Subject] = {}
+    for one in subjects:
+        other = by_name.setdefault(one.subject, one)
+        if other is not one and other.split != one.split:
+            raise errors.UserError(
+                f"{path}: subject {one.subject} is in two splits,"
+                f" '{other.split}' and '{one.split}'; keep one line"
+            )
+        if other is not one:
+            raise errors.UserError(f"{path}: subject {one.subject} appears twice; keep one line")
+        twin = by_mr.setdefault(one.mr.resolve(), one)
+        if twin is not one:
+            raise errors.UserError(
+                f"{path}: subjects {twin.subject} and {one.subject} have the same mr; keep one"
+            )
+
+
+def draw_splits(
+    subjects: Sequence[Subject], proportions: Sequence[int], seed: int
+) -> list[Subject]:
+    """Gives a split to every subject that has none; splits that are given stay.
+
+    The counts follow the proportions over all subjects that are in a split at all, and from three
+    subjects up each split with a share has at least one. Which subject goes where depends only on
+    the seed and the names.
+    """
+    without = sorted(one.subject for one in subjects if not one.split)
+    counts = _counts(sum(one.split != "none" for one in subjects), proportions)
+    for one in subjects:
+        if one.split in counts:
+            counts[one.split] -= 1
+    places = [split for split in DRAWN_SPLITS for _ in range(max(0, counts[split]))]
+    # Where given splits already exceed their share, too many places are left: training gives way.
+    places = places[len(places) - len(without) :]
+    order = np.random.default_rng(seed).permutation(len(without))
+    drawn = {without[index]: place for index, place in zip(order, places, strict=True)}
+    return [
+        one if one.split else dataclasses.replace(one, split=drawn[one.subject]) for one in subjects
+    ]
+
+
+def _counts(total: int, proportions: Sequence[int]) -> dict[str, int]:
+    """Splits `total` by largest remainder, then fills empty splits from the largest."""
+    exact = [total * share / sum(proportions) for share in proportions]
+    counts = [int(value) for value in exact]
+    by_remainder = sorted(range(3), key=lambda index: counts[index] - exact[index])
+    for index in by_remainder[: total - sum(counts)]:
+        counts[index] += 1
+    for index, share in enumerate(proportions):
+        if total >= 3 and share > 0 and counts[index] == 0:
+            counts[counts.index(max(counts))] -= 1
+            counts[index] = 1
+    return dict(zip(DRAWN_SPLITS, counts, strict=True))
+
+
+def write(path: Path, subjects: Sequence[Subject]) -> None:
+    """Writes a `cohort.csv` whose paths are relative to it; the file is complete or absent."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for one in subjects:
+        paths = [_relative(file, Path(path).parent) for file in (one.mr, one.ct, one.mask)]
+        table.writerow([one.subject, *paths, one.split])
+    runfolder.write_text(Path(path), text.getvalue())
+
+
+def _relative(file: Path | None, folder: Path) -> str:
+    return (
+        "" if file is None else Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+    )

@@ -1,0 +1,202 @@
+"""Reading and writing images, with checks that name the file and the remedy.
+
+Read: NIfTI, MetaImage, NRRD, or a folder with a DICOM series. Whatever fails a check raises
+`errors.UserError` in one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from multires_tf import errors, runfolder
+from multires_tf.data import dicom, geometry, nifti
+
+SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+_KEPT = (sitk.sitkInt16, sitk.sitkFloat32)
+
+
+def read(path: Path, *, series: str | None = None) -> sitk.Image:
+    """Reads a 3-D image and checks its voxels; int16 and float32 are kept, all else is float32.
+
+    Args:
+      path: a file, or a folder with a DICOM series.
+      series: UID or description of the DICOM series, where a folder has several.
+
+    Raises:
+      UserError: the file is missing, cut short, no image, not 3-D or not scalar; its axes are not
+        orthogonal; its voxels are not finite or all the same.
+    """
+    path = Path(path)
+    if path.is_dir():
+        image = dicom.read(path, series=series)
+    else:
+        check_header(path)
+        if path.name.lower().endswith((".nii", ".nii.gz")) and not nifti.is_complete(path):
+            raise _damaged(path)
+        image = _execute(path, sitk.ReadImage)
+    if image.GetPixelID() not in _KEPT:
+        image = sitk.Cast(image, sitk.sitkFloat32)
+    _check_voxels(sitk.GetArrayViewFromImage(image), path)
+    return image
+
+
+def check_header(path: Path, *, series: str | None = None) -> geometry.Geometry:
+    """Checks all that can be told without reading voxels and returns the image's grid.
+
+    Raises:
+      UserError: as `read`, as far as the header shows it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return dicom.header(path, series=series)
+    if not path.exists():
+        raise errors.UserError(f"{path}: no such file; correct the path")
+    if not path.name.lower().endswith(SUFFIXES):
+        raise errors.UserError(f"{path}: not an image; give one of {', '.join(SUFFIXES)}")
+    reader = _execute(path, _read_information)
+    _check_shape(reader, path)
+    header = geometry.Geometry(
+        size=tuple(reader.GetSize()[::-1]),
+        spacing_mm=tuple(reader.GetSpacing()[::-1]),
+        origin_mm=tuple(reader.GetOrigin()),
+        direction=tuple(reader.GetDirection()),
+    )
+    check_grid(header, path)
+    return header
+
+
+def _read_information(path: str) -> sitk.ImageFileReader:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(path)
+    reader.ReadImageInformation()
+    return reader
+
+
+def _execute(path: Path, action):
+    """Calls SimpleITK with the file's name and turns its failure into one line."""
+    try:
+        with _quiet_stderr():
+            return action(str(path))
+    except RuntimeError as error:
+        if not os.access(path, os.R_OK):
+            raise errors.UserError(f"{path}: may not be read; change its permissions") from None
+        if "orthonormal" in str(error):
+            raise _not_orthonormal(path) from None
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> errors.UserError:
+    return errors.UserError(
+        f"{path}: not an image, or damaged or cut short; copy or convert it again"
+    )
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keeps the chatter of ITK's C++ readers off the terminal: the user gets our one line."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        try:
+            yield
+        finally:
+            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _check_shape(reader: sitk.ImageFileReader, path: Path) -> None:
+    size = reader.GetSize()
+    if len(size) < 3 or min(size) < 2:
+        raise errors.UserError(f"{path}: a 2-D image {size}; give the whole 3-D volume")
+    if len(size) > 3:
+        raise errors.UserError(f"{path}: a {len(size)}-D image {size}; give one 3-D volume of it")
+    if reader.GetNumberOfComponents() != 1:
+        raise errors.UserError(f"{path}: several values a voxel; give a scalar image")
+
+
+def check_grid(grid: geometry.Geometry, path: Path) -> None:
+    """Raises UserError unless spacings are positive and the axes are orthogonal unit vectors."""
+    if not np.all(np.isfinite(grid.spacing_mm)) or min(grid.spacing_mm) <= 0:
+        raise errors.UserError(f"{path}: spacing {grid.spacing_mm} mm; correct the header")
+    if not np.allclose(grid.matrix.T @ grid.matrix, np.eye(3), atol=1e-3):
+        raise _not_orthonormal(path)
+
+
+def _not_orthonormal(path: Path) -> errors.UserError:
+    return errors.UserError(
+        f"{path}: its axes are not orthogonal (sheared or scaled); resample it to a regular grid"
+    )
+
+
+def _check_voxels(array: np.ndarray, path: Path) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        raise errors.UserError(
+            f"{path}: {bad} voxels are NaN or infinite; replace them by the value of air"
+        )
+    if array.min() == array.max():
+        raise errors.UserError(
+            f"{path}: all voxels are {array.flat[0]:g}; give an image with something in it"
+        )
+
+
+def check_ct_hu(image: sitk.Image, path: Path) -> None:
+    """Raises UserError unless the values can be Hounsfield units: air far below 0, tissue above."""
+    array = sitk.GetArrayViewFromImage(image)
+    low, high = float(array.min()), float(array.max())
+    if low >= -200 or high < 100:
+        raise errors.UserError(
+            f"{path}: a CT from {low:g} to {high:g} is not in HU (air -1000, bone above 200);"
+            " convert it to HU"
+        )
+
+
+def check_overlap(mr: geometry.Geometry, ct: geometry.Geometry, *, mr_path: Path, ct_path: Path):
+    """Raises UserError if the fields of MR and CT have no volume in common."""
+    (mr_low, mr_high), (ct_low, ct_high) = mr.bounds_mm(), ct.bounds_mm()
+    if np.any(np.minimum(mr_high, ct_high) <= np.maximum(mr_low, ct_low)):
+        raise errors.UserError(
+            f"{ct_path}: does not overlap {mr_path} in space; give a pair in one frame"
+        )
+
+
+def write(image: sitk.Image | np.ndarray, path: Path, *, grid: geometry.Geometry | None = None):
+    """Writes an image, or an array (z, y, x) on `grid`, to a file that is complete or absent.
+
+    Raises:
+      OSError: the disk is full or the folder cannot be written.
+    """
+    if isinstance(image, np.ndarray):
+        if grid is None:
+            raise ValueError("an array needs its grid")
+        image = geometry.to_image(image, grid)
+    with runfolder.replacing(Path(path)) as temporary:
+        # Tells of a forbidden folder or a full disk in the system's own terms; ITK does not.
+        with open(temporary, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 4096)
+        try:
+            with _quiet_stderr():
+                sitk.WriteImage(image, str(temporary), useCompression=True)
+                # To a full disk ITK writes part of a file without a word.
+                if not _is_whole(temporary):
+                    raise RuntimeError
+        except RuntimeError:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+
+
+def _is_whole(path: Path) -> bool:
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return nifti.is_complete(path)
+    sitk.ReadImage(str(path))  # MetaImage and NRRD readers count their bytes
+    return True

@@ -1,0 +1,57 @@
+"""Intensities: MR from its scanner's arbitrary unit to [0, 1], CT from HU to [0, 1] and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from multires_tf import errors
+
+
+def percentile_range(
+    mr: np.ndarray, body: np.ndarray, percentiles: Sequence[float]
+) -> tuple[float, float]:
+    """Returns the MR intensities at two percentiles inside the body.
+
+    Args:
+      mr: (z, y, x) intensities.
+      body: bool, same shape.
+      percentiles: low and high, in 0..100.
+
+    Raises:
+      UserError: there is no contrast inside the body.
+    """
+    if not body.any():
+        raise errors.UserError("the MR shows no body; give an image with one")
+    low, high = (float(value) for value in np.percentile(mr[body], percentiles))
+    if not high > low:
+        raise errors.UserError("the MR has no contrast inside the body; give an image with some")
+    return low, high
+
+
+def mr_to_unit(mr: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Maps [low, high] to [0, 1] and clips; float32."""
+    unit = (np.asarray(mr, np.float32) - np.float32(low)) * np.float32(1 / (high - low))
+    return np.clip(unit, 0, 1)
+
+
+def ct_to_unit(ct_hu: Any, window_hu: Sequence[float]) -> Any:
+    """Maps the window to [0, 1], linearly and without clipping; any kind of array.
+
+    `unit_to_ct` is the inverse. Truth is clipped by `clip_hu` before; a network's output is not.
+    """
+    low, high = window_hu
+    return (ct_hu - low) * (1.0 / (high - low))
+
+
+def unit_to_ct(unit: Any, window_hu: Sequence[float]) -> Any:
+    """Maps [0, 1] to the window in HU; any kind of array."""
+    low, high = window_hu
+    return unit * (high - low) + low
+
+
+def clip_hu(ct_hu: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
+    """Clips CT to the window; float32."""
+    return np.clip(np.asarray(ct_hu, np.float32), *window_hu)

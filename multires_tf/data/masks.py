@@ -1,0 +1,157 @@
+"""Masks: the body in a CT and in an MR, and the field in which an MR has anatomy at all.
+
+Everything works on canonical arrays (z, y, x): filling slice by slice means axial slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+from skimage import filters
+
+# Between air (-1000 HU) and fat (-100 HU); skin crosses it half-way.
+BODY_HU = -500.0
+# No tissue and no noise lies below: a scanner writes such values where it has not measured.
+PADDING_HU = -1100.0
+# Of the MR's 99th percentile: keeps the logarithm of zero near the rest; air is never above.
+_LOG_FLOOR = 0.02
+_MOST_AIR = 0.2
+# Table tops and the like are shells thinner than this; limbs are thicker.
+_SHELL_MM = 6.0
+# Legs and arms may be apart from the trunk; anything smaller than this share of it is not body.
+_PART_SHARE = 0.01
+
+
+def ct_body(ct_hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Returns the body in a CT: lungs and bowel gas inside, table outside.
+
+    Args:
+      ct_hu: (z, y, x) in HU.
+      spacing_mm: (z, y, x).
+    """
+    return _solid(ct_hu > BODY_HU, spacing_mm)
+
+
+def mr_body(
+    mr: np.ndarray, spacing_mm: Sequence[float], *, outside: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns the body in an MR, lungs and bowel gas inside.
+
+    Air and tissue are parted by Otsu's threshold on logarithms: on them the noise of air is one
+    class and all tissue the other, however bright the fat; on intensities muscle joins the air.
+    A limit keeps the threshold low where the field holds no air at all.
+
+    Args:
+      mr: (z, y, x) intensities in any unit.
+      spacing_mm: (z, y, x).
+      outside: bool, same shape, voxels to leave out.
+    """
+    inside = np.ones(mr.shape, bool) if outside is None else ~outside
+    low, high = np.percentile(mr[inside], (0.1, 99.0))
+    low = min(0.0, low)  # zero is no signal, unless the image was shifted
+    unit = np.clip((mr - low) / max(high - low, 1e-12), 0, 1, dtype=np.float32)
+    # A hundred thousand voxels settle a threshold; a whole body has a hundred million.
+    values = unit[inside]
+    values = values[:: max(1, values.size // 100_000)]
+    threshold = np.exp(filters.threshold_otsu(np.log(values + _LOG_FLOOR))) - _LOG_FLOOR
+    return _solid((unit > min(threshold, _MOST_AIR)) & inside, spacing_mm) & inside
+
+
+def zero_border(mr: np.ndarray) -> np.ndarray:
+    """Returns the exact zeros that reach the border of the volume in one solid piece.
+
+    Single zeros in a noisy background touch too, but not solidly: what counts has blocks of 2 x 2 x
+    2 zeros all the way from the border (voxels beyond it count as zeros, so one slice is enough).
+
+    Args:
+      mr: (z, y, x) on the scanner's own grid, before any interpolation.
+    """
+    zeros = np.pad(mr == 0, 2, constant_values=True)
+    blocks = zeros[:-1] & zeros[1:]
+    blocks = blocks[:, :-1] & blocks[:, 1:]
+    blocks = blocks[:, :, :-1] & blocks[:, :, 1:]
+    labels = _labels(blocks)
+    blocks = labels == labels[0, 0, 0]
+    solid = np.zeros(zeros.shape, bool)
+    for corner in np.ndindex(2, 2, 2):
+        window = tuple(
+            slice(offset, offset + length)
+            for offset, length in zip(corner, blocks.shape, strict=True)
+        )
+        solid[window] |= blocks
+    return solid[2:-2, 2:-2, 2:-2]
+
+
+def is_blanked_background(zero: np.ndarray, body: np.ndarray) -> bool:
+    """Tells whether a scanner has set its background to zero, rather than ended its field there.
+
+    Two things leave zeros at the border. Where the field ended, or an image was rotated or padded,
+    nothing was measured: there may be anatomy, so these voxels are neither trained on nor scored.
+    But some scanners and tools blank all air around the body: there zero means air, and without
+    it a network would never see air. The two differ in what they cover: a blanked background is
+    nearly all of the air and none of the body; padding is a part of the air, or cuts the body.
+
+    Args:
+      zero: bool (z, y, x), from `zero_border`.
+      body: bool, same shape; from the CT where there is one (it sees what padding hides), else
+        from the MR.
+    """
+    air = ~body
+    covered = np.count_nonzero(zero & air)
+    hidden = np.count_nonzero(zero & body)
+    return covered >= 0.8 * np.count_nonzero(air) and hidden <= 0.05 * np.count_nonzero(body)
+
+
+def _solid(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Opens, keeps the large parts and fills what they enclose."""
+    opened = _opened(mask, spacing_mm)
+    parts = _large_parts(opened if opened.any() else mask)
+    return _filled(parts)
+
+
+def _opened(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Takes away shells thinner than _SHELL_MM, and gives the rest its skin back."""
+    core = mask.astype(np.uint8)
+    for axis, mm in enumerate(spacing_mm):
+        width = 2 * round(_SHELL_MM / 2 / mm) + 1
+        core = ndimage.minimum_filter1d(core, width, axis, mode="nearest")
+    grown = core
+    for axis, mm in enumerate(spacing_mm):
+        # One voxel more than was taken away: corners come back too, and the mask limits the rest.
+        width = 2 * round(_SHELL_MM / 2 / mm) + 3
+        grown = ndimage.maximum_filter1d(grown, width, axis, mode="nearest")
+    return mask & (grown > 0)
+
+
+def _labels(mask: np.ndarray) -> np.ndarray:
+    """Numbers the connected parts (by faces) of a mask from 1; twenty times faster than SciPy's."""
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image))
+
+
+def _large_parts(mask: np.ndarray) -> np.ndarray:
+    labels = _labels(mask)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return ((sizes >= _PART_SHARE * sizes.max()) & (sizes > 0))[labels]
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """Fills holes of the volume and of each axial slice (lungs open into the air by the throat)."""
+    mask = mask | _holes(_labels(~mask), rim_axes=(0, 1, 2))
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    return mask | _holes(ndimage.label(~mask, in_plane)[0], rim_axes=(1, 2))
+
+
+def _holes(labels: np.ndarray, *, rim_axes: Sequence[int]) -> np.ndarray:
+    """Returns the parts of the labelled background that do not reach the rim along `rim_axes`."""
+    is_hole = np.ones(int(labels.max()) + 1, bool)
+    is_hole[0] = False
+    for axis in rim_axes:
+        for end in (0, -1):
+            is_hole[np.take(labels, end, axis=axis)] = False
+    return is_hole[labels]

@@ -1,0 +1,274 @@
+"""From stores to batches: the windows that training and prediction see.
+
+Batches are (B, Z, Y, X, 1) float32. MR is in [0, 1] as prepared; CT is in units of the HU window,
+0 at its lower and 1 at its upper end; the weight is 1 where there is truth (inside the MR's field).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from multires_tf import errors
+from multires_tf.data import augmentation, sampling, store, windows
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """The stores of one subject on one grid, opened when first needed and then kept open.
+
+    Attributes:
+      subject: its name.
+      mr: store of the MR, 0 to 1.
+      ct: store of the CT in HU.
+      mask: store of the mask: 0 outside the MR's field, 1 inside it, 2 body inside it.
+    """
+
+    subject: str
+    mr: Path
+    ct: Path
+    mask: Path
+
+    @functools.cached_property
+    def pyramids(self) -> dict[str, store.Pyramid]:
+        """The open stores under "mr", "ct" and "mask".
+
+        Raises:
+          UserError: a store is missing or damaged.
+        """
+        return {role: store.open_pyramid(getattr(self, role)) for role in ("mr", "ct", "mask")}
+
+    @functools.cached_property
+    def body(self) -> np.ndarray:
+        """The voxels that windows may be centred on, see `sampling.body_voxels`."""
+        return sampling.body_voxels(self.pyramids["mask"].read_all())
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a window is drawn and made; lengths three are (z, y, x).
+
+    Attributes:
+      seed: of the run.
+      batch: windows a step.
+      window: voxels of each branch's window.
+      scales: of the MR windows.
+      supervised_scales: of the CT and weight windows.
+      body_share: share of windows centred on the body.
+      flip_axes: letters of the axes that may be mirrored.
+      rotation_deg: largest angle about each axis.
+      scaling: largest change of size along each axis.
+      augment_share: share of windows that are rotated and scaled.
+      ct_window_hu: HU of the CT units 0 and 1.
+    """
+
+    seed: int
+    batch: int
+    window: tuple[int, int, int]
+    scales: tuple[int, ...]
+    supervised_scales: tuple[int, ...]
+    body_share: float
+    flip_axes: tuple[str, ...]
+    rotation_deg: float
+    scaling: float
+    augment_share: float
+    ct_window_hu: tuple[float, float]
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the arrays of an element."""
+        truths = [f"{role}_{s}" for s in self.supervised_scales for role in ("ct", "weight")]
+        return [f"mr_{s}" for s in self.scales] + truths
+
+
+def ct_to_unit(ct_hu: np.ndarray, ct_window_hu: Sequence[float]) -> np.ndarray:
+    """Returns (clip(ct) - low) / (high - low), float32."""
+    low, high = ct_window_hu
+    unit = np.clip(ct_hu, low, high, dtype=np.float32)
+    unit -= np.float32(low)
+    unit *= np.float32(1 / (high - low))
+    return unit
+
+
+def read_windows(
+    mr: store.Pyramid,
+    start: Sequence[int],
+    tile: Sequence[int],
+    *,
+    window: Sequence[int],
+    scales: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """Returns {"mr_1": (z, y, x) float32, ...}: what the branches read for one tile.
+
+    Args:
+      mr: the open store of the MR.
+      start: (z, y, x) first voxel of the tile.
+      tile: (z, y, x) output voxels.
+      window: (z, y, x) voxels of a training window.
+      scales: of the branches.
+    """
+    boxes = windows.branch_windows(start, tile, window=window, scales=scales)
+    return {f"mr_{s}": mr.read(s, box.start, box.size) for s, box in boxes.items()}
+
+
+def training_window(
+    volumes: Sequence[Volume], recipe: Recipe, *, step: int, index: int
+) -> tuple[dict[str, np.ndarray], int, windows.Triple]:
+    """Returns the arrays (z, y, x) of one window, its subject's place in `volumes` and its start.
+
+    A pure function: the same seed, step and index always give the same window.
+
+    Args:
+      volumes: the training subjects, in a fixed order.
+      recipe: how windows are drawn.
+      step: of the training.
+      index: in the batch.
+    """
+    place = {"seed": recipe.seed, "step": step, "index": index}
+    subject = sampling.subject(len(volumes), batch=recipe.batch, **place)
+    volume = volumes[subject]
+    start = sampling.start(
+        volume.pyramids["mr"].shape,
+        recipe.window,
+        body=volume.body,
+        body_share=recipe.body_share,
+        alignment=max(recipe.scales),
+        **place,
+    )
+    change = sampling.change(
+        flip_axes=recipe.flip_axes,
+        rotation_deg=recipe.rotation_deg,
+        scaling=recipe.scaling,
+        augment_share=recipe.augment_share,
+        **place,
+    )
+    boxes = windows.branch_windows(start, recipe.window, window=recipe.window, scales=recipe.scales)
+    read = _reader(volume.pyramids, change)
+    arrays = {f"mr_{s}": read("mr", s, boxes[s]) for s in recipe.scales}
+    for s in recipe.supervised_scales:
+        arrays[f"ct_{s}"] = ct_to_unit(read("ct", s, boxes[s]), recipe.ct_window_hu)
+        # Interpolated, a voxel has truth only where all its neighbours have.
+        arrays[f"weight_{s}"] = (read("mask", s, boxes[s]) >= 1 - 1e-3).astype(np.float32)
+    return arrays, subject, start
+
+
+def _reader(pyramids: Mapping[str, store.Pyramid], change: sampling.Change):
+    """Returns read(role, scale, box) for windows that are changed in the given way."""
+    mirror = tuple(slice(None, None, -1 if flip else 1) for flip in change.flips)
+    matrix = augmentation.voxel_matrix(change, pyramids["mr"].spacing_mm)
+
+    def read(role: str, scale: int, box: windows.Window) -> np.ndarray:
+        pyramid = pyramids[role]
+        if not change.is_affine:
+            return pyramid.read(scale, box.start, box.size)[mirror]
+        shape = [-(-n // scale) for n in pyramid.shape]
+        source = augmentation.source_window(box, matrix, shape=shape)
+        array = pyramid.read(scale, source.start, source.size)
+        if role == "mask":
+            if array.min() > 0:
+                return np.ones(box.size, np.float32)
+            array = np.minimum(array, 1)
+        return augmentation.warp(array, matrix, source=source, window=box, fill=pyramid.fill)
+
+    return read
+
+
+def training_windows(
+    volumes: Sequence[Volume],
+    *,
+    seed: int,
+    batch: int,
+    window: Sequence[int],
+    scales: Sequence[int],
+    start_step: int,
+    steps: int,
+    body_share: float,
+    flip_axes: Sequence[str],
+    rotation_deg: float,
+    scaling: float,
+    augment_share: float,
+    ct_window_hu: Sequence[float],
+    supervised_scales: Sequence[int] = (1,),
+    parallel: int | None = None,
+) -> tf.data.Dataset:
+    """Returns the batches of the steps `start_step`, ..., `steps` - 1, in that order.
+
+    The batch of a step does not depend on `start_step`, on `parallel` or on chance.
+
+    Args:
+      volumes: the training subjects, in a fixed order.
+      seed: of the run.
+      batch: B, windows a step.
+      window: (z, y, x) voxels of each branch's window.
+      scales: of the branches.
+      start_step: first step to yield.
+      steps: all steps of the run, those before `start_step` included.
+      body_share: share of windows centred on the body.
+      flip_axes: letters of the axes that are mirrored, each with probability one half.
+      rotation_deg: angles about the three axes are uniform in +- this.
+      scaling: magnifications along the three axes are uniform in 1 +- this.
+      augment_share: share of windows that are rotated and scaled.
+      ct_window_hu: HU of the CT units 0 and 1.
+      supervised_scales: those that have "ct_<s>" and "weight_<s>".
+      parallel: batches made at a time; None leaves it to tf.data.
+
+    Returns:
+      A dataset of {"mr_<s>", "ct_<s>", "weight_<s>": (B, z, y, x, 1) float32, "subject": (B,) int32
+      place in `volumes`, "start": (B, 3) int32 first level-1 voxels, "step": () int64}.
+
+    Raises:
+      UserError: a store is missing or damaged, the stores of a subject differ in shape, or the
+        window does not fit the scales.
+    """
+    import tensorflow as tf
+
+    recipe = Recipe(
+        seed=seed,
+        batch=batch,
+        window=tuple(window),
+        scales=tuple(scales),
+        supervised_scales=tuple(supervised_scales),
+        body_share=body_share,
+        flip_axes=tuple(flip_axes),
+        rotation_deg=rotation_deg,
+        scaling=scaling,
+        augment_share=augment_share,
+        ct_window_hu=tuple(ct_window_hu),
+    )
+    keys = recipe.keys
+    windows.branch_windows((0, 0, 0), window, window=window, scales=scales)
+    for volume in volumes:
+        if len({pyramid.shape for pyramid in volume.pyramids.values()}) > 1:
+            raise errors.UserError(
+                f"{volume.mr.parent}: stores differ in shape; delete them and run 'prepare' again"
+            )
+
+    def make(step):
+        made = [
+            training_window(volumes, recipe, step=int(step), index=index) for index in range(batch)
+        ]
+        values = [np.stack([arrays[key] for arrays, _, _ in made])[..., None] for key in keys]
+        subjects, starts = ([one[i] for one in made] for i in (1, 2))
+        return [*values, np.array(subjects, np.int32), np.array(starts, np.int32)]
+
+    def element(step):
+        types = [tf.float32] * len(keys) + [tf.int32, tf.int32]
+        *values, subject, start = tf.numpy_function(make, [step], types, stateful=False)
+        for value in values:
+            value.set_shape((batch, *recipe.window, 1))
+        subject.set_shape((batch,))
+        start.set_shape((batch, 3))
+        arrays = dict(zip(keys, values, strict=True))
+        return {**arrays, "subject": subject, "start": start, "step": step}
+
+    calls = tf.data.AUTOTUNE if parallel is None else parallel
+    dataset = tf.data.Dataset.range(start_step, steps)
+    return dataset.map(element, num_parallel_calls=calls, deterministic=True).prefetch(2)

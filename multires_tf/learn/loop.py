@@ -1,0 +1,69 @@
+"""Runs steps between two stops and keeps account of losses and of time."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class NotFinite(Exception):
+    """A loss or gradient was not finite; carries the step."""
+
+    def __init__(self, step: int, name: str) -> None:
+        super().__init__(f"step {step}: {name} is not finite")
+        self.step = step
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """What happened between two stops.
+
+    Attributes:
+        means: of each part of the loss, over the steps.
+        seconds: wall time.
+        waiting_share: of that time, spent waiting for data.
+    """
+
+    means: dict[str, float]
+    seconds: float
+    waiting_share: float
+
+
+def advance(
+    step_function: Callable[[Any], dict[str, Any]],
+    batches: Iterator[Any],
+    *,
+    first: int,
+    last: int,
+    watched: tuple[str, ...],
+    after_step: Callable[[], Any],
+) -> Interval:
+    """Runs the steps `first` to `last`, the latter not included.
+
+    Args:
+        step_function: from a batch to scalar losses.
+        batches: one a step.
+        watched: names among the losses that must stay finite.
+        after_step: called after each step, for a progress bar.
+
+    Raises:
+        NotFinite: one of `watched` is not; the weights are no longer to be trusted.
+    """
+    sums: dict[str, float] = {}
+    waited, began = 0.0, time.perf_counter()
+    for step in range(first, last):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        for name, value in step_function(batch).items():
+            number = float(value)
+            if name in watched and not math.isfinite(number):
+                raise NotFinite(step, name)
+            sums[name] = sums.get(name, 0.0) + number
+        after_step()
+    seconds = time.perf_counter() - began
+    means = {name: total / (last - first) for name, total in sums.items()}
+    return Interval(means, seconds, waited / seconds)

@@ -1,0 +1,1 @@
+"""Wing of numbers: errors in HU, the baseline, statistics and figures."""

@@ -1,0 +1,1 @@
+"""Wing of tensors: layers, networks, losses and draws, for any Keras 3 backend."""

@@ -1,0 +1,106 @@
+"""Element-wise and statistical kernels: one plain path in keras.ops, a faster one per backend.
+
+`specialised()` names the module that overrides the plain path; only TensorFlow has one so far.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import types
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@functools.cache
+def specialised() -> types.ModuleType | None:
+    """Returns the kernel module of the running backend, None where the plain path is all there is."""
+    if keras.backend.backend() == "tensorflow":
+        return importlib.import_module("multires_tf.model.kernels_tensorflow")
+    return None
+
+
+def prelu(x: Any, alpha: Any) -> Any:
+    """x where positive, alpha x elsewhere; alpha has one value a channel."""
+    fast = specialised()
+    if fast is not None and fast.handles(x):
+        return fast.prelu(x, alpha)
+    return plain_prelu(x, alpha)
+
+
+def plain_prelu(x: Any, alpha: Any) -> Any:
+    """`prelu` in keras.ops alone."""
+    return ops.where(x > 0, x, alpha * x)
+
+
+def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """Mean and biased variance in float32 (or wider) over axes, kept as size 1."""
+    x = ops.cast(x, "float64" if x.dtype == "float64" else "float32")
+    mean = ops.mean(x, axis=axes, keepdims=True)
+    return mean, ops.mean(ops.square(x - mean), axis=axes, keepdims=True)
+
+
+def affine(x: Any, scale: Any, offset: Any) -> Any:
+    """scale x + offset in the type of x, from factors in float32."""
+    return x * ops.cast(scale, x.dtype) + ops.cast(offset, x.dtype)
+
+
+def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """Normalises channels over all other axes.
+
+    Args:
+        x: (B, Z, Y, X, C).
+        gamma: scale (C,), float32.
+        beta: offset (C,), float32.
+        epsilon: added to the variance.
+
+    Returns:
+        The normalised tensor in the type of x, the mean (C,) and the biased variance (C,).
+    """
+    fast = specialised()
+    if fast is not None and fast.handles(x):
+        return fast.batch_norm(x, gamma, beta, epsilon)
+    return plain_batch_norm(x, gamma, beta, epsilon)
+
+
+def plain_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """`batch_norm` in keras.ops alone."""
+    mean, variance = (ops.reshape(m, (-1,)) for m in moments(x, (0, 1, 2, 3)))
+    scale = gamma * ops.rsqrt(variance + epsilon)
+    return affine(x, scale, beta - mean * scale), mean, variance
+
+
+def group_norm(x: Any, gamma: Any, beta: Any, *, groups: int, fold: int, epsilon: float) -> Any:
+    """Normalises groups of channels over each window.
+
+    Args:
+        x: (B * fold, Z, Y, X, C), the sub-lattices of a window together.
+        gamma: scale (C,), float32.
+        beta: offset (C,), float32.
+        groups: number of groups of neighbouring channels.
+        fold: sub-lattices of a window in the batch.
+        epsilon: added to the variance.
+
+    Returns:
+        The normalised tensor, in the type of x.
+    """
+    fast = specialised()
+    if fast is not None and fast.handles(x):
+        return fast.group_norm(x, gamma, beta, groups=groups, fold=fold, epsilon=epsilon)
+    return plain_group_norm(x, gamma, beta, groups=groups, fold=fold, epsilon=epsilon)
+
+
+def plain_group_norm(
+    x: Any, gamma: Any, beta: Any, *, groups: int, fold: int, epsilon: float
+) -> Any:
+    """`group_norm` in keras.ops alone."""
+    sizes = ops.shape(x)
+    channels = x.shape[-1]
+    voxels = fold * sizes[1] * sizes[2] * sizes[3]
+    grouped = ops.reshape(x, (-1, voxels, groups, channels // groups))
+    mean, variance = moments(grouped, (1, 3))
+    scale = ops.rsqrt(variance + epsilon) * ops.reshape(gamma, (1, 1, groups, -1))
+    offset = ops.reshape(beta, (1, 1, groups, -1)) - mean * scale
+    return ops.reshape(affine(grouped, scale, offset), (-1, *sizes[1:4], channels))

@@ -1,0 +1,114 @@
+"""TensorFlow's own kernels for what is slow in plain keras.ops. Loaded by `kernels` alone.
+
+On a CPU the fused batch norm is 4 to 10 times faster than means and squares by reductions, forward
+and backward. Everything here is brought to its shape: a 4-D tensor (1, N, 1, channels) whose
+channels, in group norm, are the channels of all windows side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def handles(x: Any) -> bool:
+    """Whether the fused kernels take a tensor of this type."""
+    return tf.is_tensor(x) and x.dtype in (tf.float32, tf.bfloat16, tf.float16)
+
+
+def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """`kernels.batch_norm`: the fused kernel on a 4-D view of the 5-D tensor."""
+    flat = tf.reshape(x, (1, -1, 1, x.shape[-1]))
+    out, mean, variance = _trained(flat, gamma, beta, epsilon)
+    return _like(tf.reshape(out, tf.shape(x)), x), mean, variance
+
+
+def group_norm(x: Any, gamma: Any, beta: Any, *, groups: int, fold: int, epsilon: float) -> Any:
+    """`kernels.group_norm`: statistics of single channels, pooled over the groups."""
+    channels, shape = x.shape[-1], tf.shape(x)
+    windows = shape[0] // fold
+    flat = tf.reshape(x, (windows, -1, channels))
+    flat = tf.reshape(tf.transpose(flat, (1, 0, 2)), (1, -1, 1, windows * channels))
+    gamma, beta = tf.tile(gamma, [windows]), tf.tile(beta, [windows])
+    if groups == channels:
+        out, _, _ = _trained(flat, gamma, beta, epsilon)
+    else:
+        out = _grouped(groups, channels, epsilon)(flat, gamma, beta)
+    out = tf.transpose(tf.reshape(out, (-1, windows, channels)), (1, 0, 2))
+    return _like(tf.reshape(out, shape), x)
+
+
+@tf.custom_gradient
+def prelu(x: Any, alpha: Any) -> Any:
+    """`kernels.prelu`, its gradient for alpha summed by the kernel of biases."""
+    positive = x > 0
+
+    def gradient(upstream: Any) -> tuple[Any, Any]:
+        scaled = tf.where(positive, upstream, alpha * upstream)
+        negative = tf.reshape(tf.minimum(x, 0) * upstream, (-1, x.shape[-1]))
+        return scaled, tf.raw_ops.BiasAddGrad(out_backprop=negative)
+
+    return tf.where(positive, x, alpha * x), gradient
+
+
+def _grouped(groups: int, channels: int, epsilon: float) -> Callable:
+    """Group norm of (1, N, 1, windows * channels) with a gradient by fused kernels."""
+    size = channels // groups
+
+    def pooled(values: Any) -> Any:
+        means = tf.reduce_mean(tf.reshape(values, (-1, size)), axis=1)
+        return tf.repeat(means, size)
+
+    @tf.custom_gradient
+    def normalise(flat: Any, gamma: Any, beta: Any) -> Any:
+        _, mean_each, variance_each = _trained(flat, gamma, beta, epsilon)
+        mean = pooled(mean_each)
+        variance = pooled(variance_each + tf.square(mean_each - mean))
+        root = tf.math.rsqrt(variance + epsilon)
+
+        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+            direct, d_gamma, d_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=upstream,
+                x=flat,
+                scale=gamma,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=[],
+                epsilon=epsilon,
+                is_training=False,
+            )
+            # through the statistics: -(mean(gamma dy) + x^ mean(gamma dy x^)) / sd, over the group
+            count = tf.cast(tf.shape(flat)[1], tf.float32)
+            slope = -root * root * pooled(gamma * d_gamma) / count
+            offset = -root * pooled(gamma * d_beta) / count - slope * mean
+            return direct + _affine(flat, slope, offset), d_gamma, d_beta
+
+        return _affine(flat, gamma * root, beta - mean * gamma * root), gradient
+
+    return normalise
+
+
+def _trained(flat: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """Normalised tensor, mean and biased variance of each channel."""
+    out, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=flat, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    count = tf.cast(tf.shape(flat)[1], tf.float32)
+    return out, mean, variance * (count - 1.0) / count  # the kernel's variance is the unbiased one
+
+
+def _affine(flat: Any, scale: Any, offset: Any) -> Any:
+    """scale x + offset in one pass, as batch norm in inference with variance 1."""
+    zero = tf.zeros_like(scale)
+    out, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=flat, scale=scale, offset=offset, mean=zero, variance=zero + 1.0, epsilon=0.0,
+        is_training=False,
+    )  # fmt: skip
+    return out
+
+
+def _like(out: Any, x: Any) -> Any:
+    out.set_shape(x.shape)
+    return out

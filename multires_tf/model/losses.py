@@ -1,0 +1,92 @@
+"""Losses as Keras layers: squared error and Gaussian negative log-likelihood, in float32.
+
+Both weigh voxels within a sample, sum(w l) / max(sum w, 1), and average over the batch. Called by
+hand they return the loss; in a functional model they add it to the model's losses as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class _VoxelLoss(keras.layers.Layer):
+    """Weighted mean of a voxel-wise loss."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def _reduce(self, voxelwise: Any, weight: Any) -> Any:
+        axes = tuple(range(1, len(voxelwise.shape)))
+        if weight is None:
+            weight = ops.ones_like(voxelwise)
+        total = ops.sum(weight * voxelwise, axis=axes)
+        loss = ops.mean(total / ops.maximum(ops.sum(weight, axis=axes), 1.0))
+        self.add_loss(loss)
+        return loss
+
+
+@keras.saving.register_keras_serializable("multires_tf")
+class SquaredError(_VoxelLoss):
+    """Squared difference."""
+
+    def call(self, mean: Any, truth: Any, weight: Any = None) -> Any:
+        """Returns the loss.
+
+        Args:
+            mean: prediction (B, Z, Y, X, 1).
+            truth: of the same shape.
+            weight: of the same shape, or None for 1 everywhere.
+        """
+        return self._reduce(ops.square(truth - mean), weight)
+
+
+@keras.saving.register_keras_serializable("multires_tf")
+class GaussianNLL(_VoxelLoss):
+    """Gaussian negative log-likelihood of the truth, without its constant.
+
+    With s = log variance and residual r: 1/2 exp(-s) r^2 + 1/2 s.
+
+    Args:
+        beta: exponent of Seitzer et al. 2022: each voxel is weighted by its variance to this power,
+            held constant; 0 is the likelihood itself, 1 has the gradient of squared error.
+        stabiliser: c of s' = log(exp(s) + c), which takes the place of s; 0 leaves s as it is.
+        variance_term: "half" for 1/2 s, "full" for s, as Bragman et al. 2018 implement it.
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: float = 0.0,
+        stabiliser: float = 0.0,
+        variance_term: str = "half",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if variance_term not in ("half", "full"):
+            raise ValueError(f"variance_term is half or full, not {variance_term!r}")
+        self.beta, self.stabiliser, self.variance_term = beta, stabiliser, variance_term
+
+    def call(self, mean: Any, log_var: Any, truth: Any, weight: Any = None) -> Any:
+        """Returns the loss.
+
+        Args:
+            mean: prediction (B, Z, Y, X, 1).
+            log_var: log variance of the same shape.
+            truth: of the same shape.
+            weight: of the same shape, or None for 1 everywhere.
+        """
+        s = log_var
+        if self.stabiliser > 0:
+            s = ops.logaddexp(s, ops.log(ops.cast(self.stabiliser, s.dtype)))
+        factor = 0.5 if self.variance_term == "half" else 1.0
+        voxelwise = 0.5 * ops.exp(-s) * ops.square(truth - mean) + factor * s
+        if self.beta > 0:
+            voxelwise = voxelwise * ops.stop_gradient(ops.exp(self.beta * s))
+        return self._reduce(voxelwise, weight)
+
+    def get_config(self) -> dict:
+        own = {"beta": self.beta, "stabiliser": self.stabiliser}
+        return {**super().get_config(), **own, "variance_term": self.variance_term}

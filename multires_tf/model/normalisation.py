@@ -1,0 +1,129 @@
+"""Normalisation: over the batch (with its moving statistics), over groups, over single channels.
+
+Statistics are float32 whatever the precision policy. All take `fold`: the number of sub-lattices
+into which a dilated stage has dealt every window (layers.SpaceToBatch).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from multires_tf.model import kernels
+
+EPSILON = 1e-5
+
+
+class _Normalisation(keras.layers.Layer):
+    """Scale and offset a channel, and what the layers have in common."""
+
+    def __init__(self, *, fold: int = 1, epsilon: float = EPSILON, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fold, self.epsilon = fold, epsilon
+
+    def build(self, input_shape: tuple) -> None:
+        width = (input_shape[-1],)
+        self.gamma = self._weight("gamma", width, "ones", trainable=True)
+        self.beta = self._weight("beta", width, "zeros", trainable=True)
+
+    def _weight(self, name: str, shape: tuple, initializer: str, *, trainable: bool) -> Any:
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer,
+            trainable=trainable,
+            autocast=False,
+            aggregation="none" if trainable else "mean",
+        )
+
+    def _by_window(self, inputs: Any, groups: int) -> Any:
+        return kernels.group_norm(
+            inputs, self.gamma, self.beta, groups=groups, fold=self.fold, epsilon=self.epsilon
+        )
+
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
+        return keras.KerasTensor(inputs.shape, self.compute_dtype)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "fold": self.fold, "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable("multires_tf")
+class BatchNorm(_Normalisation):
+    """Batch normalisation with zero-debiased moving statistics, as NiftyNet's under TensorFlow 1.
+
+    After n updates the moving statistics equal the exponential average started from zero, divided
+    by 1 - momentum^n: the initial 0 and 1 never count. `updates` is n; setting it to 0 starts the
+    average afresh. Variances are the biased ones, in the average too.
+
+    Args:
+        momentum: decay of the average, 0.9 in NiftyNet.
+        statistics: "moving" uses the average in inference, "local" each window's own statistics.
+    """
+
+    def __init__(self, *, momentum: float = 0.9, statistics: str = "moving", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if statistics not in ("moving", "local"):
+            raise ValueError(f"statistics is moving or local, not {statistics!r}")
+        self.momentum, self.statistics = momentum, statistics
+
+    def build(self, input_shape: tuple) -> None:
+        super().build(input_shape)
+        width = (input_shape[-1],)
+        self.moving_mean = self._weight("moving_mean", width, "zeros", trainable=False)
+        self.moving_variance = self._weight("moving_variance", width, "ones", trainable=False)
+        self.updates = self._weight("updates", (), "zeros", trainable=False)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if training:
+            out, mean, variance = kernels.batch_norm(inputs, self.gamma, self.beta, self.epsilon)
+            self._update(mean, variance)
+            return out
+        if self.statistics == "local":
+            return self._by_window(inputs, groups=inputs.shape[-1])
+        scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
+        return kernels.affine(inputs, scale, self.beta - self.moving_mean * scale)
+
+    def _update(self, mean: Any, variance: Any) -> None:
+        updates = self.updates + 1.0
+        rate = (1.0 - self.momentum) / (1.0 - ops.power(self.momentum, updates))
+        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            now = ops.stop_gradient(ops.cast(now, moving.dtype))
+            moving.assign(moving + rate * (now - moving))
+        self.updates.assign(updates)
+
+    def get_config(self) -> dict:
+        own = {"momentum": self.momentum, "statistics": self.statistics}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("multires_tf")
+class GroupNorm(_Normalisation):
+    """Group normalisation over each window (Wu and He 2018).
+
+    Args:
+        groups: groups of neighbouring channels; a width that is no multiple of it gets the largest
+            divisor below it.
+    """
+
+    def __init__(self, *, groups: int = 8, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.groups = groups
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        channels = inputs.shape[-1]
+        groups = next(g for g in range(min(self.groups, channels), 0, -1) if channels % g == 0)
+        return self._by_window(inputs, groups)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "groups": self.groups}
+
+
+@keras.saving.register_keras_serializable("multires_tf")
+class InstanceNorm(_Normalisation):
+    """Each channel normalised over each window."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        return self._by_window(inputs, groups=inputs.shape[-1])

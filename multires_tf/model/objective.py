@@ -1,0 +1,61 @@
+"""What training minimises: network, truth and loss layers as one functional model."""
+
+from __future__ import annotations
+
+import keras
+
+from multires_tf.model import losses, networks
+
+
+def build(
+    nets: networks.Networks,
+    *,
+    variance_term: str = "half",
+    stabiliser: float = 0.0,
+    beta: float = 0.0,
+    deep_supervision: float = 0.0,
+) -> keras.Model:
+    """Builds a model from a batch to its losses; channels are dropped where the network does so.
+
+    Inputs, by name: those of the network, "draw" (int32 (B, 2)) if channels are dropped, and for
+    each supervised scale s the truth "ct_<s>" (unit CT) and its "weight_<s>", (B, Z, Y, X, 1).
+    Outputs are scalars: "loss", the sum, and its parts "likelihood" or "square" and "deep".
+
+    Args:
+        nets: the networks; with "log_var" among the outputs the loss is the Gaussian likelihood.
+        variance_term: of the likelihood, as in losses.GaussianNLL.
+        stabiliser: likewise.
+        beta: likewise.
+        deep_supervision: weight of the squared error of each coarser branch; 0 for none.
+    """
+    model = nets.sampler or nets.plain
+    inputs = list(model.inputs)
+    outputs = model(inputs)
+    truth, weight = _truth(1, inputs)
+    if "log_var" in outputs:
+        layer = losses.GaussianNLL(
+            variance_term=variance_term, stabiliser=stabiliser, beta=beta, name="gaussian_nll"
+        )
+        parts = {"likelihood": layer(outputs["ct"], outputs["log_var"], truth, weight)}
+    else:
+        parts = {"square": losses.SquaredError(name="squared_error")(outputs["ct"], truth, weight)}
+    total = next(iter(parts.values()))
+    if deep_supervision:
+        parts["deep"] = deep_supervision * keras.ops.sum(
+            [
+                losses.SquaredError(name=f"squared_error_{scale}")(
+                    outputs[f"ct_{scale}"], *_truth(scale, inputs)
+                )
+                for scale in nets.scales[1:]
+            ]
+        )
+        total = total + parts["deep"]
+    return keras.Model(inputs, {"loss": total, **parts}, name="objective")
+
+
+def _truth(scale: int, inputs: list) -> tuple:
+    """Adds the inputs for the truth and its weight at one scale."""
+    shape = (None, None, None, 1)
+    pair = [keras.Input(shape, name=f"{name}_{scale}") for name in ("ct", "weight")]
+    inputs.extend(pair)
+    return tuple(pair)

@@ -1,0 +1,154 @@
+"""The verb `phantom`: writes a cohort of simulated whole-body pairs with the truth behind them."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import csv
+import functools
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import tqdm
+
+from multires_tf import errors, runfolder
+from multires_tf.data import cohort
+from multires_tf.data.phantom import subject, tissues
+
+SHARES = (22, 5, 5)  # training, validation, test
+# Raised whenever the same parameters would give other files.
+VERSION = 1
+
+
+def run(
+    *,
+    out: Path,
+    subjects: int,
+    seed: int,
+    spacing_mm: float = 5.0,
+    stations: bool = False,
+) -> list[str]:
+    """Makes a cohort of phantoms, or leaves the one that is there if it is the same.
+
+    Args:
+        out: the cohort's folder; gets `cohort.csv`, `phantom.json` and for each subject a folder
+            with `mr.nii.gz` (or `mr_station<k>.nii.gz`), `ct.nii.gz` and `truth/`.
+        subjects: how many.
+        seed: of the cohort; subject i is the same in every cohort of this seed and spacing.
+        spacing_mm: edge of the cubic voxels.
+        stations: four MR stations from the head down instead of one volume.
+
+    Returns:
+        Lines for the terminal.
+
+    Raises:
+        errors.UserError: a parameter is out of range, or the folder holds something else.
+    """
+    _check(subjects, seed, spacing_mm)
+    out = Path(out)
+    made = {"subjects": subjects, "seed": seed, "spacing_mm": spacing_mm, "stations": stations}
+    made["version"] = VERSION
+    note = out / "phantom.json"
+    _check_folder(out, note, made)
+    names = [f"phantom{index:03d}" for index in range(subjects)]
+    done = note.exists() and (out / cohort.TABLE).exists()
+    missing = [i for i, name in enumerate(names) if not (out / name).is_dir()]
+    if done and not missing:
+        return [f"{out / cohort.TABLE}: {subjects} phantoms, already there"]
+    runfolder.write_text(note, json.dumps(made, indent=2) + "\n")
+    _make(out, names, missing, seed=seed, spacing_mm=spacing_mm, stations=stations)
+    runfolder.write_text(out / cohort.TABLE, _table(names, seed, stations))
+    return [f"{out / cohort.TABLE}: {subjects} phantoms of seed {seed} at {spacing_mm:g} mm"]
+
+
+def _check(subjects: int, seed: int, spacing_mm: float) -> None:
+    if not 1 <= subjects <= 1000:
+        raise errors.UserError(f"--subjects: {subjects} is out of range; give 1 to 1000")
+    if seed < 0:
+        raise errors.UserError(f"--seed: {seed} is negative; give 0 or more")
+    if not 1.0 <= spacing_mm <= 20.0:
+        raise errors.UserError(f"--spacing_mm: {spacing_mm:g} is out of range; give 1 to 20")
+
+
+def _check_folder(out: Path, note: Path, made: dict) -> None:
+    """Refuses a folder that holds anything but this very cohort."""
+    if out.exists() and not out.is_dir():
+        raise errors.UserError(f"{out}: is a file; give a folder")
+    if not note.exists():
+        if out.is_dir() and any(out.iterdir()):
+            raise errors.UserError(
+                f"{out}: holds files but no phantom cohort; give an empty folder"
+            )
+        return
+    try:
+        there = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError:
+        raise errors.UserError(f"{note}: is not JSON; remove {out} and run again") from None
+    differing = [key for key in made if not isinstance(there, dict) or there.get(key) != made[key]]
+    if differing:
+        key = differing[0]
+        found = there.get(key) if isinstance(there, dict) else None
+        raise errors.UserError(
+            f"{out}: holds phantoms with {key} {found}, not {made[key]}; "
+            "remove it or give another --out"
+        )
+
+
+def _make(out: Path, names: list[str], missing: list[int], **options) -> None:
+    """Simulates the missing subjects, two at a time where that pays."""
+    work = functools.partial(_write_subject, out, **options)
+    jobs = [(names[i], i) for i in missing]
+    bar = functools.partial(tqdm.tqdm, total=len(jobs), desc="phantoms", unit="subject")
+    if len(jobs) < 4 or (os.cpu_count() or 1) < 2:
+        for job in bar(jobs):
+            work(job)
+        return
+    # Threads do: numpy and the writers let go of the interpreter while they work.
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for _ in bar(pool.map(work, jobs)):
+            pass
+
+
+def _write_subject(
+    out: Path, job: tuple[str, int], *, seed: int, spacing_mm: float, stations: bool
+) -> None:
+    name, index = job
+    made = subject.simulate(seed, index, spacing_mm=spacing_mm, stations=stations)
+    with runfolder.replacing(out / name) as folder:
+        truth = folder / "truth"
+        truth.mkdir(parents=True)
+        for role, array in made.images.items():
+            public = role == "ct" or (role == "mr" and not stations)
+            _write(array, (folder if public else truth) / f"{role}.nii.gz", made)
+        for number, (first, array) in enumerate(made.stations, start=1):
+            _write(array, folder / f"mr_station{number}.nii.gz", made, first)
+        labels = {name: index for index, name in enumerate(tissues.NAMES)}
+        (truth / "labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
+        facts = json.dumps(made.facts, indent=2) + "\n"
+        (truth / "subject.json").write_text(facts, encoding="utf-8")
+
+
+def _write(array: np.ndarray, path: Path, made: subject.Subject, first: int = 0) -> None:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((made.spacing_mm,) * 3)
+    x, y, z = made.origin_mm
+    image.SetOrigin((x, y, z + first * made.spacing_mm))
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _table(names: list[str], seed: int, stations: bool) -> str:
+    """Returns cohort.csv; with stations the column mr stays empty: they have to be fused first."""
+    pairs = [
+        cohort.Subject(name, Path(name, "mr.nii.gz"), Path(name, "ct.nii.gz"), None, "")
+        for name in names
+    ]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("subject", "mr", "ct", "split"))
+    for one in cohort.draw_splits(pairs, SHARES, seed):
+        mr = "" if stations else one.mr.as_posix()
+        rows.writerow((one.subject, mr, one.ct.as_posix(), one.split))
+    return text.getvalue()

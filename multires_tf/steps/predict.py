@@ -1,0 +1,211 @@
+"""`predict`: synthetic CT and its uncertainties on the grid of each MR as it came."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from multires_tf import assembly, errors, runfolder, runtime, synthesis
+from multires_tf import config as configs
+from multires_tf.data import cohort, geometry, images, preparation, resampling, store
+
+UNCERTAINTIES = ("aleatoric_sd_hu", "epistemic_sd_hu")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """What a prediction depends on besides the network and the image; kept in prediction.json."""
+
+    samples: int
+    seed: int
+    tile: tuple[int, int, int]
+    checkpoint_step: int
+
+
+def run(
+    *,
+    workdir: pathlib.Path,
+    input: pathlib.Path | None = None,
+    output: pathlib.Path | None = None,
+    samples: int = 20,
+    tile: int | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Predicts the test subjects of the run, or the images of `input`.
+
+    Leaves, per subject, ct.nii.gz (int16 HU, mean of the draws), those of aleatoric_sd_hu,
+    epistemic_sd_hu and total_sd_hu (.nii.gz) that the network has, and prediction.json.
+
+    Args:
+        workdir: run folder with a trained network.
+        input: an image, a folder with one DICOM series, or a cohort; needs `output`.
+        output: folder for the maps of `input`: a folder a subject inside it for a cohort.
+        samples: Monte-Carlo draws; a network without dropout makes one pass.
+        tile: edge of a tile in voxels, in place of the config's.
+        seed: of the draws.
+
+    Raises:
+        errors.UserError: nothing trained, unusable input, a tile that does not fit the network.
+    """
+    if (input is None) != (output is None):
+        raise errors.UserError("--input and --output: give both, or none for the test subjects")
+    folder = runfolder.RunFolder(workdir)
+    config = configs.parse(folder.need(folder.config, "prepare"))
+    folder.need(assembly.best(folder), "train")
+    edges = _edges(config, tile)
+    runtime.start(seed=config.seed, precision=config.train.precision)
+    config, nets, position = assembly.trained_networks(folder)
+    settings = _Settings(samples if nets.sampler else 1, seed, edges, position["step"])
+    compute = synthesis.monte_carlo(nets, samples=settings.samples, seed=seed)
+    predictor = _Predictor(config, compute, settings)
+    if input is None:
+        return predictor.test_subjects(folder)
+    return predictor.images(input, output, position["spacing_mm"])
+
+
+def _edges(config: configs.Config, tile: int | None) -> tuple[int, int, int]:
+    if tile is None:
+        return config.predict.tile
+    z, y, x = (1 if edge == 1 else tile for edge in config.predict.tile)
+    config.network.check_edges("--tile", (z, y, x))
+    return z, y, x
+
+
+@dataclasses.dataclass(frozen=True)
+class _Predictor:
+    config: configs.Config
+    compute: synthesis.Compute
+    settings: _Settings
+
+    def test_subjects(self, folder: runfolder.RunFolder) -> list[str]:
+        """Predicts from the prepared stores; subjects that are done are left as they are."""
+        subjects = [s for s in cohort.read(folder.need(folder.cohort, "prepare"))]
+        names = [s.subject for s in subjects if s.split == "test"]
+        if not names:
+            raise errors.UserError(f"{folder.cohort}: no subject in split 'test'; name one there")
+        for name in tqdm.tqdm(names, desc="predict", unit="subject"):
+            if not self.is_done(folder.prediction(name)):
+                volume = store.open_pyramid(folder.need(folder.volume(name, "mr"), "prepare"))
+                self.predict(volume, folder.prediction(name), name)
+        return [f"{folder.predictions}: {len(names)} subjects"]
+
+    def images(
+        self, source: pathlib.Path, output: pathlib.Path, spacing_mm: list[float]
+    ) -> list[str]:
+        """Predicts new images at the spacing that the network was trained on."""
+        todo = list(_new_subjects(source, output))
+        for _, path, _ in todo:
+            images.check_header(path)
+        for name, path, target in tqdm.tqdm(todo, desc="predict", unit="subject"):
+            if self.is_done(target):
+                continue
+            with tempfile.TemporaryDirectory() as scratch:
+                volume = self._prepared(path, pathlib.Path(scratch), spacing_mm)
+                self.predict(volume, target, name)
+        return [f"{target}: {name}" for name, _, target in todo]
+
+    def _prepared(
+        self, path: pathlib.Path, scratch: pathlib.Path, spacing_mm: list[float]
+    ) -> store.Pyramid:
+        """The pyramid of one new MR, in a folder that goes when it is predicted."""
+        image = images.read(path)
+        try:
+            mr = preparation.prepare_mr(
+                image,
+                spacing_mm=spacing_mm,
+                percentiles=self.config.intensity.mr_percentiles,
+                zero_is_outside=self.config.intensity.mr_zero_is_outside,
+            )
+        except errors.UserError as error:
+            raise errors.UserError(f"{path}: {error}") from None
+        attributes = {**mr.grid.as_dict(), "source": mr.source.as_dict()}
+        attributes |= {"mr_low": mr.low, "mr_high": mr.high}
+        kept = scratch / "mr.ome.zarr"
+        store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
+        return store.open_pyramid(kept)
+
+    def is_done(self, target: pathlib.Path) -> bool:
+        """Whether `target` holds this very prediction already."""
+        try:
+            facts = json.loads((target / "prediction.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return facts.get("settings") == _jsonable(self.settings)
+
+    def predict(self, volume: store.Pyramid, target: pathlib.Path, name: str) -> None:
+        """Writes the maps of one subject, all of them or none."""
+        began = time.perf_counter()
+        tiling = assembly.tiling(self.config, self.settings.tile)
+        unit = synthesis.predict_volume(volume, self.compute, tiling, label=name)
+        maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
+        source = geometry.from_dict(volume.attributes["source"])
+        prepared = geometry.from_dict({**volume.attributes, "size": volume.shape})
+        restored = {
+            key: resampling.restore(array, prepared, source, fill=self._fill(key))
+            for key, array in maps.items()
+            if key != "total_sd_hu"
+        }
+        squares = [restored[key] ** 2 for key in UNCERTAINTIES if key in restored]
+        if squares:
+            restored["total_sd_hu"] = np.sqrt(np.sum(squares, axis=0, dtype=np.float32))
+        ct_hu = restored.pop("ct")
+        with runfolder.replacing(target) as beside:
+            beside.mkdir(parents=True)
+            images.write(np.rint(ct_hu).astype(np.int16), beside / "ct.nii.gz", grid=source)
+            for key, array in restored.items():
+                images.write(array, beside / f"{key}.nii.gz", grid=source)
+            facts = {
+                "subject": name,
+                "samples": self.settings.samples,
+                "settings": _jsonable(self.settings),
+                "network": self.config.network.kind,
+                "prepared_spacing_mm": list(prepared.spacing_mm),
+                "mr_intensity_range": [volume.attributes["mr_low"], volume.attributes["mr_high"]],
+                "seconds": round(time.perf_counter() - began, 1),
+                "means_by_tissue_hu": _means_by_tissue(ct_hu, restored),
+            }
+            text = json.dumps(facts, indent=1) + "\n"
+            (beside / "prediction.json").write_text(text, encoding="utf-8")
+
+    def _fill(self, key: str) -> float:
+        return self.config.intensity.ct_window_hu[0] if key == "ct" else 0.0
+
+
+def _new_subjects(
+    source: pathlib.Path, output: pathlib.Path
+) -> Iterator[tuple[str, pathlib.Path, pathlib.Path]]:
+    """Yields (name, image, folder for its maps) of an image, a DICOM folder or a cohort."""
+    is_series = source.is_dir() and any(entry.is_file() for entry in source.glob("*.dcm"))
+    if is_series or (source.is_file() and source.suffix.lower() != ".csv"):
+        yield source.name.split(".")[0], source, output
+        return
+    for one in cohort.discover(source):
+        yield one.subject, one.mr, output / one.subject
+
+
+def _jsonable(settings: _Settings) -> dict[str, Any]:
+    return {**dataclasses.asdict(settings), "tile": list(settings.tile)}
+
+
+def _means_by_tissue(
+    ct_hu: np.ndarray, maps_hu: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Mean of each uncertainty over the voxels of each predicted tissue."""
+    from multires_tf.measure import tissues
+
+    return {
+        key: {
+            tissue: round(float(array[mask].mean(dtype=np.float64)), 2)
+            for tissue, mask in tissues.masks(ct_hu).items()
+            if mask.any()
+        }
+        for key, array in maps_hu.items()
+    }

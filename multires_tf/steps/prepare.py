@@ -1,0 +1,223 @@
+"""`prepare`: a cohort of MR and CT becomes the pyramid stores that training reads."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+
+import SimpleITK as sitk
+import tqdm
+
+from multires_tf import config as configs
+from multires_tf import errors, runfolder
+from multires_tf.data import cohort, geometry, images, preparation, store
+from multires_tf.measure import quality
+
+# What the prepared volumes and the cohort depend on.
+_SECTIONS = ("seed", "spacing_mm", "cohort", "intensity")
+_ROLES = ("mr", "ct", "mask")
+
+
+def run(
+    *,
+    workdir: pathlib.Path,
+    config: configs.Config,
+    data: pathlib.Path,
+    series: str | None = None,
+    keep_going: bool = False,
+) -> list[str]:
+    """Prepares every subject of a cohort; a run that was cut short is continued.
+
+    All images are read and checked before anything is written.
+
+    Args:
+        workdir: run folder to fill.
+        config: its sections seed, spacing_mm, cohort and intensity matter here.
+        data: cohort folder or table.
+        series: UID or description of the DICOM series, where a folder has several.
+        keep_going: subjects that cannot be used get the split none instead of an error.
+
+    Raises:
+        errors.UserError: the cohort or one of its images is unusable, or the run folder was
+            prepared with another config.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    folder = runfolder.RunFolder(workdir)
+    _check_folder(workdir)
+    _check_config(folder, config)
+    subjects = cohort.discover(data)
+    todo = [one for one in subjects if not _is_prepared(folder, one)]
+    problems = _each(todo, "checking", lambda one: _load(one, series), keep_going)
+    if len(problems) == len(subjects):
+        raise errors.UserError(f"{data}: no subject can be used; {next(iter(problems.values()))}")
+    with runfolder.locked(folder.lock):
+        _tidy(folder)
+        # What was trained refers to the config that is there; otherwise ours is the one.
+        if not folder.checkpoints.exists():
+            runfolder.write_text(folder.config, configs.dump(config))
+        todo = [one for one in todo if one.subject not in problems]
+        problems |= _each(
+            todo, "preparing", lambda one: _prepare(folder, one, config, series), keep_going
+        )
+        subjects = _with_splits(folder, subjects, problems, config)
+        cohort.write(folder.cohort, subjects)
+    return _lines(folder, subjects, problems)
+
+
+def _check_folder(workdir: pathlib.Path) -> None:
+    existing = next((part for part in (workdir, *workdir.parents) if part.exists()), workdir)
+    if existing.exists() and not existing.is_dir():
+        raise errors.UserError(f"{existing}: a file, not a folder; choose another --workdir")
+
+
+def _check_config(folder: runfolder.RunFolder, config: configs.Config) -> None:
+    """Refuses a folder whose volumes or splits were made with other values."""
+    if not folder.config.exists():
+        return
+    difference = configs.first_difference(config, configs.parse(folder.config), _SECTIONS)
+    if difference:
+        advice = "use the same config, or another --workdir"
+        raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
+
+
+def _tidy(folder: runfolder.RunFolder) -> None:
+    """Removes what a killed process left under temporary names."""
+    for place in (folder.volumes, folder.qa):
+        for left in place.glob(".*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _with_splits(
+    folder: runfolder.RunFolder,
+    subjects: Sequence[cohort.Subject],
+    problems: dict[str, str],
+    config: configs.Config,
+) -> list[cohort.Subject]:
+    """Gives every subject its split: its own, else what was drawn for it before, else drawn now."""
+    earlier = cohort.read(folder.cohort) if folder.cohort.exists() else []
+    before = {one.subject: one.split for one in earlier if one.split in cohort.DRAWN_SPLITS}
+    placed = []
+    for one in subjects:
+        split = "none" if one.subject in problems else one.split or before.get(one.subject, "")
+        placed.append(dataclasses.replace(one, split=split))
+    return cohort.draw_splits(placed, config.cohort.split, config.seed)
+
+
+def _each(
+    subjects: Sequence[cohort.Subject],
+    what: str,
+    action: Callable[[cohort.Subject], object],
+    keep_going: bool,
+) -> dict[str, str]:
+    """Calls `action` on each subject; returns {subject: what is wrong with it}."""
+    problems = {}
+    for one in tqdm.tqdm(subjects, desc=what, unit="subject", disable=not subjects):
+        try:
+            action(one)
+        except errors.UserError as error:
+            if not keep_going:
+                raise
+            problems[one.subject] = str(error)
+    return problems
+
+
+def _load(one: cohort.Subject, series: str | None) -> dict[str, sitk.Image]:
+    """Reads a subject's images and checks all that can be wrong with them.
+
+    Raises:
+        errors.UserError: as `images.read`; no CT, a CT not in HU, fields that do not overlap.
+    """
+    if one.ct is None:
+        raise errors.UserError(f"{one.mr.parent}: subject {one.subject} has no ct; add it")
+    # Headers first: they tell most mistakes in no time.
+    mr = images.check_header(one.mr, series=series)
+    ct = images.check_header(one.ct, series=series)
+    images.check_overlap(mr, ct, mr_path=one.mr, ct_path=one.ct)
+    loaded = {"mr": images.read(one.mr, series=series), "ct": images.read(one.ct, series=series)}
+    images.check_ct_hu(loaded["ct"], one.ct)
+    if one.mask is not None:
+        loaded["mask"] = images.read(one.mask)
+    return loaded
+
+
+def _prepare(
+    folder: runfolder.RunFolder, one: cohort.Subject, config: configs.Config, series: str | None
+) -> None:
+    """Writes a subject's three stores and its picture."""
+    loaded = _load(one, series)
+    body = preparation.ct_body(loaded["ct"])
+    spacing_mm = config.spacing_mm or preparation.canonical_spacing_mm(loaded["ct"])
+    air_hu = config.intensity.ct_window_hu[0]
+    try:
+        mr = preparation.prepare_mr(
+            loaded["mr"],
+            spacing_mm=spacing_mm,
+            percentiles=config.intensity.mr_percentiles,
+            zero_is_outside=config.intensity.mr_zero_is_outside,
+            ct_body=body,
+        )
+        if "mask" in loaded:
+            given = geometry.canonical_image(loaded["mask"])
+            body = sitk.GetArrayFromImage(given) > 0, geometry.of_image(given)
+        ct_hu, mask = preparation.prepare_ct(loaded["ct"], mr, body=body, air_hu=air_hu)
+    except errors.UserError as error:
+        raise errors.UserError(f"{one.mr}: {error}") from None
+    attributes = {
+        **mr.grid.as_dict(),
+        "source": mr.source.as_dict(),
+        "mr_low": mr.low,
+        "mr_high": mr.high,
+        "inputs": _fingerprint(one),
+    }
+    stores = {"mr": (mr.unit, 0.0, "mean"), "ct": (ct_hu, air_hu, "mean"), "mask": (mask, 0, "min")}
+    with runfolder.replacing(folder.volumes / one.subject) as temporary:
+        for role, (array, fill, reduce) in stores.items():
+            path = temporary / folder.volume(one.subject, role).name
+            store.write_pyramid(path, array, fill=fill, reduce=reduce, attributes=attributes)
+    picture = quality.prepared_subject(
+        mr.unit, ct_hu, mask, spacing_mm=mr.grid.spacing_mm, title=one.subject
+    )
+    with runfolder.replacing(_picture(folder, one)) as path:
+        path.write_bytes(picture)
+
+
+def _picture(folder: runfolder.RunFolder, one: cohort.Subject) -> pathlib.Path:
+    return folder.qa / f"{one.subject}.png"
+
+
+def _is_prepared(folder: runfolder.RunFolder, one: cohort.Subject) -> bool:
+    """Tells whether the stores are complete and were made from the images as they are now."""
+    paths = [folder.volume(one.subject, role) for role in _ROLES]
+    if not _picture(folder, one).exists() or not all(map(store.is_complete, paths)):
+        return False
+    return store.open_pyramid(paths[0]).attributes.get("inputs") == _fingerprint(one)
+
+
+def _fingerprint(one: cohort.Subject) -> dict[str, list[int]]:
+    """Size and time of change of the input files: another image is another preparation."""
+    marks = {}
+    for role in _ROLES:
+        path = getattr(one, role)
+        if path is None or not path.exists():
+            continue
+        files = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
+        states = [file.stat() for file in files]
+        marks[role] = [sum(s.st_size for s in states), max(s.st_mtime_ns for s in states)]
+    return marks
+
+
+def _lines(
+    folder: runfolder.RunFolder, subjects: Sequence[cohort.Subject], problems: dict[str, str]
+) -> list[str]:
+    counts = collections.Counter(one.split for one in subjects)
+    shares = ", ".join(f"{counts[split]} {split}" for split in cohort.SPLITS if counts[split])
+    prepared = len(subjects) - len(problems)
+    return [
+        *(f"left out: {name}: {problem}" for name, problem in problems.items()),
+        f"{folder.cohort}: {len(subjects)} subjects ({shares})",
+        f"{folder.volumes}: {prepared} prepared",
+        f"{folder.qa}: a picture of each",
+    ]

@@ -1,0 +1,309 @@
+"""`train`: from prepared volumes to checkpoints, history and TensorBoard; continues by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from multires_tf import assembly, errors, runfolder, runtime, synthesis
+from multires_tf import config as configs
+
+# Re-estimation reads windows of its own, apart from those that training sees.
+_STATISTICS_SEED_OFFSET = 1_000_003
+
+
+def run(
+    *,
+    workdir: pathlib.Path,
+    config: configs.Config,
+    devices: str = "auto",
+    dry_run: bool = False,
+) -> list[str]:
+    """Trains the network of `config` on the prepared cohort in `workdir`.
+
+    Args:
+        workdir: run folder that `prepare` filled.
+        config: must be the one that the folder was prepared with.
+        devices: see runtime.strategy.
+        dry_run: builds everything and trains one step, but writes nothing.
+
+    Raises:
+        errors.UserError: nothing prepared, another config, another process at work, a loss that is
+            not finite.
+    """
+    folder = runfolder.RunFolder(workdir)
+    prepared = configs.parse(folder.need(folder.config, "prepare"))
+    difference = configs.first_difference(config, prepared)
+    if difference:
+        advice = "use the same config, or another --workdir"
+        raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
+    with runfolder.locked(folder.lock):
+        runtime.start(seed=config.seed, precision=config.train.precision)
+        session = _Session.build(folder, config, devices)
+        if dry_run:
+            return session.try_one_step()
+        return session.train()
+
+
+@dataclasses.dataclass
+class _Session:
+    """One process' part of a run: the built model, its position and where it writes."""
+
+    folder: runfolder.RunFolder
+    config: configs.Config
+    strategy: Any
+    nets: Any
+    objective: Any
+    adam: Any
+    training: list[Any]
+    validation: list[Any]
+    history: Any
+    finished: bool = False
+    step: int = 0
+
+    @classmethod
+    def build(cls, folder: runfolder.RunFolder, config: configs.Config, devices: str) -> _Session:
+        from multires_tf.learn import history, step
+
+        strategy = runtime.strategy(devices)
+        replicas = strategy.num_replicas_in_sync
+        if config.sampling.batch % replicas:
+            law = f"{config.sampling.batch} windows do not divide over {replicas} devices"
+            raise errors.UserError(f"sampling.batch: {law}; set a multiple of {replicas}")
+        settings = config.train
+        with strategy.scope():
+            nets = assembly.networks(config)
+            objective = assembly.objective(config, nets)
+            adam = step.optimiser(
+                learning_rate=settings.learning_rate,
+                schedule=settings.schedule,
+                steps=settings.steps,
+                epsilon=settings.adam_epsilon,
+                clip=settings.gradient_clip,
+                scaled=settings.precision == "mixed_float16",
+            )
+            adam.build(objective.trainable_variables)
+        session = cls(
+            folder,
+            config,
+            strategy,
+            nets,
+            objective,
+            adam,
+            assembly.training_volumes(folder, "train"),
+            assembly.training_volumes(folder, "validation"),
+            history.History(),
+        )
+        session.restore()
+        return session
+
+    @property
+    def variables(self) -> list[Any]:
+        """Everything that a step changes; the network's come first, so that it can load alone."""
+        return [*self.nets.plain.variables, *self.adam.variables]
+
+    def restore(self) -> None:
+        """Takes up the last checkpoint, if there is one."""
+        from multires_tf.learn import checkpoints
+
+        path = assembly.last(self.folder)
+        if path.exists():
+            position = checkpoints.load(path, self.variables)
+            self.step, self.finished = position["step"], position["finished"]
+            self.history.rows = position["history"]
+
+    def try_one_step(self) -> list[str]:
+        from multires_tf.learn import loop, step
+
+        function = step.build(self.objective, self.adam, self.strategy)
+        done = loop.advance(
+            function,
+            self.batches(self.step, self.step + 1),
+            first=self.step,
+            last=self.step + 1,
+            watched=("loss",),
+            after_step=lambda: None,
+        )
+        return [f"dry run: one step took {done.seconds:.1f} s, loss {done.means['loss']:.4f}"]
+
+    def train(self) -> list[str]:
+        """Runs until the last step or until convergence, checkpointing at every validation."""
+        from multires_tf.learn import board, loop, step
+
+        if self.finished:
+            return [self.summary("was already finished")]
+        settings = self.config.train
+        self.write_provenance()
+        events = board.Board(self.folder.tensorboard)
+        events.text("config", configs.dump(self.config))
+        function = step.build(self.objective, self.adam, self.strategy)
+        batches = self.batches(self.step, settings.steps)
+        watched = ("loss",) if settings.precision == "mixed_float16" else ("loss", "gradient_norm")
+        with tqdm.tqdm(
+            total=settings.steps, initial=self.step, desc="train", unit="step", smoothing=0.05
+        ) as bar:
+            while not self.finished:
+                stop = self.next_stop()
+                try:
+                    done = loop.advance(
+                        function,
+                        batches,
+                        first=self.step,
+                        last=stop,
+                        watched=watched,
+                        after_step=bar.update,
+                    )
+                except loop.NotFinite as error:
+                    raise errors.UserError(self.blame(error)) from None
+                self.step = stop
+                self.report(done, events, bar)
+        events.close()
+        return [self.summary("finished")]
+
+    def next_stop(self) -> int:
+        """The next step at which a row is written."""
+        settings = self.config.train
+        ends = [(self.step // n + 1) * n for n in (settings.report_every, settings.validate_every)]
+        return min(*ends, settings.steps)
+
+    def report(self, done: Any, events: Any, bar: Any) -> None:
+        """Validates where it is due, writes the row, the checkpoint and the events."""
+        settings = self.config.train
+        validating = self.step % settings.validate_every == 0 or self.step == settings.steps
+        mae_hu = self.validate(events) if validating else None
+        rate = float(np.asarray(self.adam.learning_rate))
+        self.history.add(
+            step=self.step,
+            loss=done.means["loss"],
+            val_mae_hu=mae_hu,
+            learning_rate=rate,
+            seconds=round(done.seconds, 3),
+            waiting_share=round(done.waiting_share, 4),
+        )
+        window, change = settings.convergence_window, settings.convergence_change
+        converged = validating and self.history.converged(window, change)
+        self.finished = self.step >= settings.steps or converged
+        if validating:
+            self.save()
+        numbers = {f"train/{name}": value for name, value in done.means.items()}
+        numbers |= {"validation/mae_hu": mae_hu, "train/learning_rate": rate}
+        numbers |= {"time/waiting_share": done.waiting_share}
+        events.scalars(self.step, numbers)
+        _, best_hu = self.history.best()
+        bar.set_postfix(loss=f"{done.means['loss']:.4f}", val_mae_hu=f"{best_hu:.1f}")
+
+    def save(self) -> None:
+        """Writes last.npz, best.npz if this is the best so far, and history.csv."""
+        from multires_tf.learn import checkpoints
+
+        position = {
+            "step": self.step,
+            "finished": self.finished,
+            "history": self.history.rows,
+            "spacing_mm": self.spacing_mm(),
+        }
+        checkpoints.save(assembly.last(self.folder), self.variables, position)
+        if self.history.best()[0] == self.step:
+            checkpoints.save(assembly.best(self.folder), self.nets.plain.variables, position)
+        self.history.write(self.folder.history)
+
+    def spacing_mm(self) -> list[float]:
+        """The grid (z, y, x) that the network knows: the median over the training subjects."""
+        spacings = [volume.pyramids["mr"].spacing_mm for volume in self.training]
+        return np.median(np.array(spacings), axis=0).tolist()
+
+    def batches(self, start: int, stop: int, seed: int | None = None) -> Any:
+        """Iterator over the batches of some steps, with the draw of each window."""
+        import tensorflow as tf
+
+        seed = self.config.seed if seed is None else seed
+        dataset = assembly.training_windows(
+            self.config, self.training, start_step=start, steps=stop, seed=seed
+        )
+        names = [tensor.name for tensor in self.objective.inputs]
+        batch = self.config.sampling.batch
+
+        def with_draw(element: dict[str, Any]) -> dict[str, Any]:
+            index = tf.cast(element["step"], tf.int32) * batch + tf.range(batch)
+            element["draw"] = tf.stack([tf.fill([batch], seed), index], axis=1)
+            return {name: element[name] for name in names}
+
+        dataset = dataset.map(with_draw)
+        return iter(self.strategy.experimental_distribute_dataset(dataset))
+
+    def validate(self, events: Any) -> float:
+        """Mean over the validation subjects of the MAE in HU over the body, whole volumes."""
+        self.estimate_statistics()
+        compute = synthesis.mean_network(self.nets)
+        low, _ = self.config.intensity.ct_window_hu
+        errors_hu = []
+        for number, volume in enumerate(self.validation):
+            stores = volume.pyramids
+            unit = synthesis.predict_volume(
+                stores["mr"], compute, assembly.tiling(self.config), label="validate"
+            )["ct"]
+            pct_hu = low + unit * assembly.hu_per_unit(self.config)
+            ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == 2
+            errors_hu.append(float(np.abs(pct_hu - ct_hu)[body].mean(dtype=np.float64)))
+            if number == 0:
+                y = int(np.argmax(body.sum(axis=(0, 2))))
+                mr = stores["mr"].read_all()
+                cells = [(mr, 0, 1), (ct_hu, -1000, 1000), (pct_hu, -1000, 1000)]
+                cells.append((np.abs(pct_hu - ct_hu), 0, 500))
+                row = [(array[::-1, y, :], black, white) for array, black, white in cells]
+                events.slices(self.step, "validation/mr_ct_pct_error", [row])
+        return float(np.mean(errors_hu))
+
+    def estimate_statistics(self) -> None:
+        """Replaces batch norm's moving statistics by those over many training windows."""
+        from multires_tf.learn import step
+
+        counters = [v for v in self.nets.plain.variables if v.path.endswith("/updates")]
+        windows = self.config.train.statistics_windows
+        if not counters or not windows:
+            return
+        count = -(-windows // self.config.sampling.batch)
+        seed = self.config.seed + _STATISTICS_SEED_OFFSET
+        step.estimate_statistics(
+            self.objective, counters, self.batches(0, count, seed), self.strategy
+        )
+
+    def write_provenance(self) -> None:
+        facts = runtime.provenance(self.config.seed)
+        facts["trainable_parameters"] = int(
+            sum(np.prod(v.shape) for v in self.nets.plain.trainable_variables)
+        )
+        facts["replicas"] = self.strategy.num_replicas_in_sync
+        runfolder.write_text(self.folder.provenance, json.dumps(facts, indent=1) + "\n")
+
+    def blame(self, error: Any) -> str:
+        """Names the windows of a step that went wrong."""
+        dataset = assembly.training_windows(
+            self.config,
+            self.training,
+            start_step=error.step,
+            steps=error.step + 1,
+            seed=self.config.seed,
+        )
+        element = next(iter(dataset))
+        culprits = ", ".join(
+            f"{self.training[int(i)].subject} at {np.asarray(s).tolist()}"
+            for i, s in zip(element["subject"], element["start"], strict=True)
+        )
+        advice = "look at these windows, or lower train.learning_rate"
+        return f"{error}; it saw {culprits} (z, y, x); the last checkpoint is kept; {advice}"
+
+    def summary(self, how: str) -> str:
+        step, best_hu = self.history.best()
+        rows = self.history.rows
+        waited = sum(r["seconds"] * r["waiting_share"] for r in rows)
+        share = waited / max(sum(r["seconds"] for r in rows), 1e-9)
+        return (
+            f"training {how} at step {self.step}: best validation MAE {best_hu:.1f} HU at step "
+            f"{step}; waited for data {100 * share:.1f} % of the time"
+        )

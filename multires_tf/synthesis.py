@@ -1,0 +1,148 @@
+"""A whole volume predicted: tiles planned, networks applied, draws accumulated, seams blended."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tqdm
+
+Compute = Callable[[list[np.ndarray]], dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """How volumes are cut into tiles; edges in voxels (z, y, x).
+
+    Attributes:
+        tile: output voxels of a tile.
+        overlap: share of a tile that neighbours blend.
+        window: the training window, which fixes the context around a tile.
+        scales: of the branches.
+        multiple: what every tile edge divides by.
+    """
+
+    tile: tuple[int, int, int]
+    overlap: float
+    window: tuple[int, int, int]
+    scales: tuple[int, ...]
+    multiple: int
+
+    def fitted(self, shape: Sequence[int]) -> Tiling:
+        """The same with tiles no larger than a small volume needs."""
+        edges = (
+            min(t, -(-n // self.multiple) * self.multiple) if t > 1 else t
+            for t, n in zip(self.tile, shape, strict=True)
+        )
+        return dataclasses.replace(self, tile=tuple(edges))
+
+
+def predict_volume(
+    volume: Any, compute: Compute, tiling: Tiling, *, label: str = "", quiet: bool = False
+) -> dict[str, np.ndarray]:
+    """Predicts every voxel of a volume.
+
+    Args:
+        volume: store.Pyramid of the MR (in [0, 1]).
+        compute: from the branches' windows, (1, Z, Y, X, 1) each, to maps (Z, Y, X) of a tile.
+        tiling: how to cut; small volumes get smaller tiles.
+        label: of the progress bar.
+        quiet: no progress bar.
+
+    Returns:
+        Name -> float32 map (z, y, x) of the volume's shape.
+    """
+    from multires_tf.data import blending, pipeline, windows
+
+    plan = tiling.fitted(volume.shape)
+    starts = windows.plan_tiles(
+        volume.shape, plan.tile, plan.overlap, multiple=max(plan.scales)
+    )
+    canvas = None
+    for start in tqdm.tqdm(starts, desc=label, unit="tile", disable=quiet, leave=False):
+        mr = pipeline.read_windows(
+            volume, start, plan.tile, window=plan.window, scales=plan.scales
+        )
+        maps = compute([mr[f"mr_{scale}"][None, ..., None] for scale in plan.scales])
+        if canvas is None:
+            canvas = blending.Canvas(volume.shape, tuple(maps), tile=plan.tile, starts=starts)
+        canvas.add(start, maps)
+    return {name: canvas.result(name) for name in maps}
+
+
+def mean_network(nets: Any) -> Compute:
+    """One pass with no channel dropped: the map "ct" in unit CT."""
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True, jit_compile=False)
+    def forward(inputs: list[Any]) -> Any:
+        return nets.plain(inputs, training=False)["ct"]
+
+    return lambda inputs: {"ct": forward([tf.constant(i) for i in inputs])[0, ..., 0].numpy()}
+
+
+def monte_carlo(nets: Any, *, samples: int, seed: int) -> Compute:
+    """Draws: the mean and the variances over `samples` sub-networks, in unit CT.
+
+    What precedes the first dropped channel is computed once a tile. The same (seed, draw) keeps the
+    same channels in every tile. A network without dropout gives one pass and no epistemic map, one
+    without a variance head no aleatoric map.
+
+    Returns:
+        Function to the maps "ct", "aleatoric" and "epistemic" (variances) that the network has.
+    """
+    import tensorflow as tf
+
+    from multires_tf.model import uncertainty
+
+    def compiled(model: Any) -> Any:
+        call = functools.partial(model, training=False)
+        return tf.function(call, reduce_retracing=True, jit_compile=False)
+
+    shared, tail = (compiled(m) if m else None for m in (nets.shared, nets.tail))
+    plain = compiled(nets.plain)
+
+    def compute(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
+        tensors = [tf.constant(i) for i in inputs]
+        draws = uncertainty.Accumulator()
+        if tail is None:
+            draws.add(**_maps(plain(tensors)))
+        else:
+            features = shared(tensors)
+            for draw in range(samples):
+                draws.add(**_maps(tail([*features, tf.constant([[seed, draw]], tf.int32)])))
+        return _present(draws.estimate())
+
+    return compute
+
+
+def _maps(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    names = [name for name in ("ct", "log_var") if name in outputs]
+    return {name: outputs[name][0, ..., 0].numpy() for name in names}
+
+
+def _present(estimate: Any) -> dict[str, np.ndarray]:
+    maps = {
+        "ct": estimate.ct,
+        "aleatoric": estimate.aleatoric_variance,
+        "epistemic": estimate.epistemic_variance,
+    }
+    return {name: array for name, array in maps.items() if array is not None}
+
+
+def in_hu(maps: dict[str, np.ndarray], ct_window_hu: tuple[float, float]) -> dict[str, np.ndarray]:
+    """Turns blended maps in unit CT into HU: "ct" and "<kind>_sd" of the kinds there are."""
+    from multires_tf.model import uncertainty
+
+    estimate = uncertainty.Estimate(maps["ct"], maps.get("aleatoric"), maps.get("epistemic"), 0)
+    hu = uncertainty.to_hu(estimate, ct_window_hu)
+    named = {
+        "ct": hu.ct_hu,
+        "aleatoric_sd_hu": hu.aleatoric_sd_hu,
+        "epistemic_sd_hu": hu.epistemic_sd_hu,
+        "total_sd_hu": hu.total_sd_hu,
+    }
+    return {name: array for name, array in named.items() if array is not None}

@@ -1,0 +1,184 @@
+import collections
+
+import pytest
+
+from multires_tf import errors
+from multires_tf.data import cohort
+
+
+def subjects(*splits):
+    return [
+        cohort.Subject(f"s{i:03d}", f"s{i}/mr.nii", None, None, split)
+        for i, split in enumerate(splits)
+    ]
+
+
+def counts(placed):
+    return dict(collections.Counter(one.split for one in placed))
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def table(tmp_path, text):
+    path = tmp_path / "cohort.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_folder_gives_its_subjects_in_order_and_ignores_other_files(tmp_path):
+    touch(tmp_path, "010/mr.nii.gz", "010/ct.mha", "010/notes.txt", "010/truth/mr.nii.gz")
+    touch(tmp_path, "002/mr.nrrd", "002/ct/1.dcm", "002/mr_station1.nii.gz", "002/t2.nii")
+    touch(tmp_path, "README.md", "docs/page.html", ".cache/mr.nii.gz")
+    found = cohort.discover(tmp_path)
+    assert [one.subject for one in found] == ["002", "010"]
+    assert found[0].mr == tmp_path / "002" / "mr.nrrd"
+    assert found[0].ct == tmp_path / "002" / "ct"
+    assert found[1].ct == tmp_path / "010" / "ct.mha"
+    assert [one.split for one in found] == ["", ""]
+    assert [one.mask for one in found] == [None, None]
+
+
+def test_an_mr_alone_is_a_subject_without_ct(tmp_path):
+    touch(tmp_path, "a/mr.nii.gz")
+    assert cohort.discover(tmp_path)[0].ct is None
+
+
+@pytest.mark.parametrize(
+    ("names", "role"),
+    [
+        (("a/mr.nii", "a/mr.nii.gz", "a/ct.nii"), "mr"),
+        (("a/mr.nii", "a/ct.nii", "a/ct.nrrd"), "ct"),
+        (("a/mr.nii", "a/ct.nii", "a/mr/1.dcm"), "mr"),
+    ],
+)
+def test_two_candidates_for_a_role_are_refused(tmp_path, names, role):
+    touch(tmp_path, *names)
+    with pytest.raises(errors.UserError, match=rf"a: .* two candidates for {role}; keep one"):
+        cohort.discover(tmp_path)
+
+
+def test_stations_alone_cannot_be_fused_yet(tmp_path):
+    touch(tmp_path, "a/mr_station1.nii.gz", "a/mr_station2.nii.gz", "a/ct.nii.gz")
+    with pytest.raises(errors.UserError, match="fusion of mr_station files is not available yet"):
+        cohort.discover(tmp_path)
+
+
+def test_a_ct_alone_an_empty_folder_and_no_folder_are_refused(tmp_path):
+    with pytest.raises(errors.UserError, match=r"no <subject>/mr\.nii\.gz"):
+        cohort.discover(tmp_path)
+    touch(tmp_path, "a/ct.nii.gz")
+    with pytest.raises(errors.UserError, match="a ct but no mr"):
+        cohort.discover(tmp_path)
+    with pytest.raises(errors.UserError, match="no such cohort"):
+        cohort.discover(tmp_path / "b")
+
+
+def test_a_table_in_the_folder_overrides_it(tmp_path):
+    touch(tmp_path, "a/mr.nii.gz", "b/mr.nii.gz")
+    table(tmp_path, "subject,mr,ct,split\n007,a/mr.nii.gz,a/ct.nii.gz,test\n")
+    (one,) = cohort.discover(tmp_path)
+    assert one.subject == "007"
+    assert one.mr == tmp_path / "a" / "mr.nii.gz"
+    assert one.split == "test"
+
+
+def test_names_stay_strings_and_empty_cells_are_none(tmp_path):
+    text = "\ufeffsubject, mr, ct, mask, split, age\n0012, m, c, , , 40\n1e3, n, , k, none, 50\n"
+    first, second = cohort.read(table(tmp_path, text))
+    assert (first.subject, first.mask, first.split) == ("0012", None, "")
+    assert (second.subject, second.ct, second.mask) == ("1e3", None, tmp_path / "k")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("subject,mr,ct\na,m,c\na,m,c\n", "subject a appears twice"),
+        ("subject,mr,ct,split\na,m,c,train\na,m,c,test\n", "a is in two splits, 'train' and 'test'"),
+        ("subject,mr,ct\na,m,c\nb,m,c\n", "a and b have the same mr"),
+        ("subject,mr,ct,split\na,m,c,training\n", "line 2: split 'training' of a; use train"),
+        ("subject,mr,ct,spilt\na,m,c,test\n", "unknown column 'spilt'; did you mean 'split'"),
+        ("subject,mr,mr,ct\na,m,m,c\n", "twice"),
+        ("subject,ct\na,c\n", "no column 'mr'"),
+        ("subject,mr,ct\n../a,m,c\n", "cannot name a folder"),
+        ("subject,mr,ct\n,m,c\n", "cannot name a folder"),
+        ("subject,mr,ct\na,,c\n", "fusion of mr_station files is not available yet"),
+        ("subject,mr,ct\n", "no subject"),
+        ("", "no column 'subject'"),
+    ],
+)
+def test_a_table_that_is_wrong_is_refused_by_name(tmp_path, text, complaint):
+    path = table(tmp_path, text)
+    with pytest.raises(errors.UserError, match=complaint) as caught:
+        cohort.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_binary_data_is_no_table(tmp_path):
+    path = tmp_path / "cohort.csv"
+    path.write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(errors.UserError, match="not a table"):
+        cohort.read(path)
+
+
+def test_splits_follow_the_proportions():
+    assert counts(cohort.draw_splits(subjects(*[""] * 32), (22, 5, 5), 0)) == {
+        "train": 22,
+        "validation": 5,
+        "test": 5,
+    }
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 7, 16])
+def test_from_three_subjects_up_each_split_has_one(count):
+    placed = counts(cohort.draw_splits(subjects(*[""] * count), (22, 5, 5), 1))
+    assert set(placed) == {"train", "validation", "test"}
+    assert sum(placed.values()) == count
+    assert placed["train"] == max(placed.values())
+
+
+def test_the_draw_depends_on_seed_and_names_only():
+    some = subjects(*[""] * 10)
+    first = cohort.draw_splits(some, (22, 5, 5), 3)
+    again = cohort.draw_splits(some[::-1], (22, 5, 5), 3)
+    assert first == again[::-1]
+    others = [cohort.draw_splits(some, (22, 5, 5), seed) for seed in range(4, 10)]
+    assert any(other != first for other in others)
+
+
+def test_given_splits_stay_and_the_rest_fills_up():
+    given = subjects("test", "none", "", "", "train", "")
+    placed = cohort.draw_splits(given, (22, 5, 5), 0)
+    assert [one.split for one in placed][:2] == ["test", "none"]
+    assert placed[4].split == "train"
+    assert counts(placed) == {"test": 1, "none": 1, "train": 3, "validation": 1}
+
+
+def test_more_given_test_subjects_than_their_share_leave_fewer_for_training():
+    placed = cohort.draw_splits(subjects("test", "test", "test", "", ""), (22, 5, 5), 0)
+    assert counts(placed) == {"test": 3, "train": 1, "validation": 1}
+
+
+def test_one_and_two_subjects_train():
+    assert counts(cohort.draw_splits(subjects("", ""), (22, 5, 5), 0)) == {"train": 2}
+
+
+def test_what_is_written_is_read_back_with_relative_paths(tmp_path):
+    touch(tmp_path, "data/a/mr.nii.gz", "data/a/ct.nii.gz", "data/b/mr.nii.gz")
+    data = tmp_path / "data"
+    made = [
+        cohort.Subject("a", data / "a/mr.nii.gz", data / "a/ct.nii.gz", None, "train"),
+        cohort.Subject("b", data / "b/mr.nii.gz", None, None, "none"),
+    ]
+    path = tmp_path / "run" / "cohort.csv"
+    cohort.write(path, made)
+    lines = path.read_text().splitlines()
+    assert lines[0] == "subject,mr,ct,mask,split"
+    assert lines[1] == "a,../data/a/mr.nii.gz,../data/a/ct.nii.gz,,train"
+    read = cohort.read(path)
+    assert [one.mr.resolve() for one in read] == [one.mr for one in made]
+    assert [(one.subject, one.split) for one in read] == [("a", "train"), ("b", "none")]

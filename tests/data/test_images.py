@@ -1,0 +1,99 @@
+import gzip
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from multires_tf import errors
+from multires_tf.data import geometry, images, nifti
+
+GRID = geometry.Geometry(
+    size=(4, 5, 6),
+    spacing_mm=(3.0, 1.0, 2.0),
+    origin_mm=(10.0, 20.0, 30.0),
+    direction=(-1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0),
+)
+RAMP = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_what_is_written_is_read_back(tmp_path, suffix, dtype):
+    path = tmp_path / "deep" / f"x{suffix}"
+    images.write(RAMP.astype(dtype), path, grid=GRID)
+    image = images.read(path)
+    assert np.array_equal(sitk.GetArrayFromImage(image), RAMP)
+    assert sitk.GetArrayViewFromImage(image).dtype == dtype
+    assert geometry.same_grid(geometry.of_image(image), GRID)
+    assert geometry.same_grid(images.check_header(path), GRID)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float64])
+def test_other_types_become_float32(tmp_path, dtype):
+    sitk.WriteImage(sitk.GetImageFromArray(RAMP.astype(dtype)), str(tmp_path / "x.nii.gz"))
+    image = images.read(tmp_path / "x.nii.gz")
+    assert image.GetPixelID() == sitk.sitkFloat32
+    assert np.array_equal(sitk.GetArrayFromImage(image), RAMP)
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_file_cut_short_is_refused(tmp_path, suffix, share, capfd):
+    path = tmp_path / f"x{suffix}"
+    noise = np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(path), useCompression=True)
+    images.read(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(errors.UserError, match=rf"x{suffix}: .*cut short"):
+        images.read(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_flipped_byte_in_a_gzip_is_noticed(tmp_path):
+    path = tmp_path / "x.nii.gz"
+    images.write(RAMP, path, grid=GRID)
+    whole = bytearray(path.read_bytes())
+    whole[-6] ^= 1  # in the checksum
+    path.write_bytes(whole)
+    assert not nifti.is_complete(path)
+
+
+def test_completeness_goes_by_the_bytes_not_by_the_name(tmp_path):
+    images.write(RAMP, tmp_path / "x.nii", grid=GRID)
+    plain = (tmp_path / "x.nii").read_bytes()
+    assert len(plain) == 352 + 2 * 120
+    (tmp_path / "y.nii.gz").write_bytes(plain)
+    (tmp_path / "z.nii").write_bytes(gzip.compress(plain))
+    assert nifti.is_complete(tmp_path / "y.nii.gz")
+    assert nifti.is_complete(tmp_path / "z.nii")
+    (tmp_path / "z.nii").write_bytes(gzip.compress(plain[:-1]))
+    assert not nifti.is_complete(tmp_path / "z.nii")
+
+
+def test_a_lossy_header_with_sheared_axes_is_refused(tmp_path):
+    path = tmp_path / "x.nii"
+    images.write(RAMP, path, grid=GRID)
+    data = bytearray(path.read_bytes())
+    data[252:254] = (0).to_bytes(2, "little")  # no qform, so that the sform counts
+    data[280:296] = np.array([2, 1, 0, 0], "<f4").tobytes()  # its first row
+    data[296:312] = np.array([0, 1, 0, 0], "<f4").tobytes()
+    data[312:328] = np.array([0, 0, 3, 0], "<f4").tobytes()
+    path.write_bytes(data)
+    with pytest.raises(errors.UserError, match=r"x\.nii: its axes are not orthogonal"):
+        images.read(path)
+
+
+def test_a_colour_image_is_refused(tmp_path):
+    path = tmp_path / "x.nii.gz"
+    colours = np.zeros((4, 5, 6, 3), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(path))
+    with pytest.raises(errors.UserError, match="several values a voxel"):
+        images.read(path)
+
+
+def test_an_array_needs_a_grid(tmp_path):
+    with pytest.raises(ValueError, match="grid"):
+        images.write(RAMP, tmp_path / "x.nii.gz")
+    assert list(tmp_path.iterdir()) == []

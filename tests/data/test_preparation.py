@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from multires_tf import errors
+from multires_tf.data import geometry, preparation
+
+GRID = geometry.Geometry(
+    size=(12, 24, 24),
+    spacing_mm=(4.0, 4.0, 4.0),
+    origin_mm=(0.0, 0.0, 0.0),
+    direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+)
+Z, Y, X = np.ogrid[:12, :24, :24]
+BODY = np.broadcast_to((Y - 12) ** 2 + (X - 12) ** 2 < 8**2, GRID.size)
+OPTIONS = {"percentiles": (0, 100), "zero_is_outside": True}
+
+
+def mr_array():
+    """Background noise of 1 to 9, body from 100 to 200 along x."""
+    noise = np.random.default_rng(0).integers(1, 10, GRID.size)
+    return np.where(BODY, 100 + 100 * (X - 5) / 14, noise).astype(np.float32)
+
+
+def prepared(mr=None, grid=GRID, spacing_mm=None, **options):
+    image = geometry.to_image(mr_array() if mr is None else mr, grid)
+    return preparation.prepare_mr(image, spacing_mm=spacing_mm, **{**OPTIONS, **options})
+
+
+def ct_image(ct_hu, grid=GRID):
+    return geometry.to_image(np.asarray(ct_hu, np.float32), grid)
+
+
+CT_HU = np.where(BODY, 50.0, -1000.0)
+
+
+def test_the_range_of_the_body_becomes_0_to_1():
+    made = prepared()
+    assert (made.low, made.high) == (100, 200)
+    assert made.unit[6, 12, 5] == 0
+    assert made.unit[6, 12, 19] == 1
+    assert made.unit[6, 12, 12] == pytest.approx(0.5)
+    assert made.unit[~BODY].max() == 0
+    assert made.field.all()
+    assert made.grid == made.source == GRID
+
+
+def test_padding_is_outside_the_field_and_does_not_move_the_range():
+    mr = mr_array()
+    mr[:, :, :9] = 0  # through the body
+    made = prepared(mr)
+    assert np.array_equal(made.field, np.broadcast_to(X >= 9, GRID.size))
+    assert made.low == pytest.approx(100 + 100 * 4 / 14)
+    assert prepared(mr, zero_is_outside=False).field.all()
+
+
+def test_a_background_set_to_zero_stays_in_the_field():
+    made = prepared(np.where(BODY, mr_array(), 0))
+    assert made.field.all()
+    assert (made.low, made.high) == (100, 200)
+
+
+def test_the_ct_tells_padding_from_a_background_of_zeros():
+    # Zero all around the seen body, but the CT shows that the body goes on below.
+    mr = np.where(BODY & (X >= 9), mr_array(), 0)
+    assert prepared(mr).field.all()
+    body = preparation.ct_body(ct_image(CT_HU))
+    assert not prepared(mr, ct_body=body).field[6, 12, 6]
+
+
+def test_a_zero_mr_is_refused():
+    with pytest.raises(errors.UserError, match="zero everywhere"):
+        prepared(np.zeros(GRID.size, np.float32))
+
+
+def test_any_orientation_gives_the_same_prepared_volume():
+    flipped = geometry.Geometry(
+        GRID.size[::-1],
+        GRID.spacing_mm,
+        (92.0, 0.0, 0.0),
+        (0.0, 0.0, -1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0),
+    )
+    # Index x runs to the head, z to the right.
+    turned = np.ascontiguousarray(mr_array().transpose(2, 1, 0)[::-1])
+    made = prepared(turned, flipped)
+    assert made.grid == GRID
+    assert made.source == flipped
+    assert np.array_equal(made.unit, prepared().unit)
+
+
+def test_ct_and_mask_follow_onto_the_prepared_grid():
+    mr = mr_array()
+    mr[:, :, :9] = 0
+    made = prepared(mr)
+    body = preparation.ct_body(ct_image(CT_HU))
+    ct_hu, mask = preparation.prepare_ct(ct_image(CT_HU), made, body=body, air_hu=-1024)
+    assert np.array_equal(ct_hu, CT_HU)
+    assert mask.dtype == np.uint8
+    expected = np.where(X < 9, 0, np.where(BODY, 2, 1))
+    assert np.array_equal(mask, expected)
+
+
+def test_where_the_ct_has_not_measured_there_is_no_truth():
+    ct_hu = CT_HU.copy()
+    ct_hu[:, :4] = -3024  # padding by the scanner
+    part = geometry.Geometry((10, *GRID.size[1:]), GRID.spacing_mm, (0, 0, 0), GRID.direction)
+    image = ct_image(ct_hu[:10], part)  # and a shorter field
+    body = preparation.ct_body(image)
+    made_hu, mask = preparation.prepare_ct(image, prepared(), body=body, air_hu=-1024)
+    assert np.all(made_hu[:, :4] == -1024)
+    assert np.all(made_hu[10:] == -1024)
+    assert np.all(mask[:, :4] == 0)
+    assert np.all(mask[10:] == 0)
+    assert np.array_equal(mask[:10, 4:] == 2, BODY[:10, 4:])
+
+
+def test_a_body_in_one_field_only_is_refused():
+    far = geometry.Geometry(GRID.size, GRID.spacing_mm, (80.0, 0.0, 0.0), GRID.direction)
+    image = ct_image(np.where(X > 16, CT_HU, -1000), far)
+    body = preparation.ct_body(ct_image(CT_HU, far))
+    with pytest.raises(errors.UserError, match="no part of the body is in both"):
+        preparation.prepare_ct(
+            image, prepared(np.where(X < 16, mr_array(), 5)), body=body, air_hu=-1024
+        )
+
+
+def test_spacing_is_given_along_the_canonical_axes():
+    turned = geometry.Geometry(
+        GRID.size, (1.0, 2.0, 3.0), (0, 0, 0), (0.0, 0, 1, 0, 1, 0, -1, 0, 0)
+    )
+    image = geometry.to_image(np.zeros(GRID.size, np.float32), turned)
+    assert preparation.canonical_spacing_mm(image) == (3.0, 2.0, 1.0)
+
+
+def test_a_finer_grid_keeps_the_field():
+    made = prepared(spacing_mm=(4.0, 2.0, 2.0))
+    assert made.unit.shape == made.field.shape == (12, 48, 48)
+    assert made.grid.origin_mm == (-1.0, -1.0, 0.0)
+    assert made.field.all()

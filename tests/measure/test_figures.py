@@ -1,0 +1,73 @@
+import io
+
+import matplotlib.image
+import numpy as np
+
+from multires_tf.measure import calibration, figures
+
+
+def _pixels(png):
+    return matplotlib.image.imread(io.BytesIO(png), format="png")
+
+
+def _panels(volume, spacing_mm, slices=(0, 0)):
+    images = [(figures.CT, volume)]
+    return _pixels(figures.subject_panels(images, spacing_mm=spacing_mm, slices=slices))
+
+
+def _extent(pixels, colour, tolerance=0.02):
+    """Rows and columns of the box that holds all pixels of a colour."""
+    rows, columns = np.nonzero(np.abs(pixels[..., :3] - colour).max(axis=-1) < tolerance)
+    return rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+
+
+def test_slices_with_the_most_bone():
+    ct_hu = np.zeros((4, 5, 6))
+    ct_hu[3, 1, :2] = 900
+    ct_hu[:, 4, 5] = 900
+    body = np.ones(ct_hu.shape, bool)
+    assert figures.central_slices(ct_hu, body) == (4, 3)
+    body[:, 4] = False
+    assert figures.central_slices(ct_hu, body) == (1, 3)
+
+
+def test_coronal_slice_is_head_up_and_to_scale():
+    # Ten slices of 6 mm, ten columns of 3 mm; the upper half is grey: 30 mm x 30 mm, a square.
+    ct_hu = np.full((10, 8, 10), -1000.0)
+    ct_hu[5:] = 0.0
+    pixels = _panels(ct_hu, (6.0, 3.0, 3.0))
+    grey = _extent(pixels[: pixels.shape[0] // 2], 0.5)
+    black = _extent(pixels, 0.0)
+    assert grey[1] == black[0]
+    assert abs((grey[1] - grey[0]) - (grey[3] - grey[2])) <= 2
+
+
+def test_patients_left_is_on_the_right():
+    ct_hu = np.full((8, 8, 8), -1000.0)
+    ct_hu[:, :, 6:] = 0.0
+    pixels = _panels(ct_hu, (1.0, 1.0, 1.0))
+    grey = np.abs(pixels[..., :3] - 0.5).max(axis=-1) < 0.01
+    upper = grey[: pixels.shape[0] // 2]
+    columns = np.nonzero(upper.sum(axis=0) > upper.sum(axis=0).max() / 2)[0]
+    assert columns.min() > pixels.shape[1] * 0.6
+
+
+def test_every_image_gets_a_column():
+    volume = np.zeros((8, 8, 8))
+    looks = [figures.MR, figures.CT, figures.PCT, figures.ERROR, figures.ALEATORIC]
+    images = [(look, volume) for look in looks]
+    six = figures.subject_panels(images, spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
+    one = figures.subject_panels(images[:1], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
+    assert _pixels(six).shape[1] > 3 * _pixels(one).shape[1]
+
+
+def test_curves_and_histograms_are_drawn_even_of_little():
+    nan = float("nan")
+    curve = figures.training_curve([1, 2, 3], [3.0, 2.0, 1.0], [nan, 90.0, nan])
+    assert _pixels(curve).shape[0] > 300
+    assert _pixels(figures.training_curve([], [], [])).shape[0] > 300
+    histogram = calibration.JointHistogram()
+    histogram.add(np.full(500, 50.0), np.linspace(-100, 100, 500))
+    for titles in (("aleatoric",), ("aleatoric", "epistemic", "total")):
+        png = figures.uncertainty_against_error([(title, histogram) for title in titles])
+        assert _pixels(png).shape[1] > 500

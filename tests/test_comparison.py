@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from multires_tf import comparison, errors, runfolder
+from multires_tf.data import geometry, store
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+GRID = geometry.Geometry((8, 9, 10), (3.0, 2.0, 2.0), (-10.0, 5.0, 100.0), IDENTITY)
+
+
+def _prepare(tmp_path, source, prepared, ct_hu):
+    """A subject whose prepared volumes lie on `prepared`, made from an MR on `source`."""
+    run = runfolder.RunFolder(tmp_path)
+    attributes = {**prepared.as_dict(), "source": source.as_dict()}
+    mask = np.full(prepared.size, 2, np.uint8)
+    for role, array in (("mr", np.zeros_like(ct_hu)), ("ct", ct_hu), ("mask", mask)):
+        reduce = "min" if role == "mask" else "mean"
+        path = run.volume("s", role)
+        store.write_pyramid(path, array, fill=0.0, attributes=attributes, reduce=reduce)
+    run.prediction("s").mkdir(parents=True)
+    return run
+
+
+def _write(run, image, name="ct.nii.gz"):
+    sitk.WriteImage(image, str(run.prediction("s") / name))
+
+
+def _ramp(grid):
+    z, y, x = np.indices(grid.size)
+    return (100 * z + 10 * y + x).astype(np.float32)
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "PIR", "SAL"])
+def test_any_orientation_comes_back_to_the_bit(tmp_path, orientation):
+    ramp = _ramp(GRID)
+    image = sitk.DICOMOrient(geometry.to_image(ramp.astype(np.int16), GRID), orientation)
+    run = _prepare(tmp_path, geometry.of_image(image), GRID, ramp - 100)
+    _write(run, image)
+    assert np.array_equal(comparison.load(run, "s").pct_hu, ramp)
+
+
+def test_a_finer_prepared_grid_is_reached_linearly(tmp_path):
+    source = geometry.Geometry((4, 5, 6), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), IDENTITY)
+    prepared = geometry.prepared_grid(source, (1.0, 1.0, 1.0))
+    run = _prepare(tmp_path, source, prepared, np.zeros(prepared.size, np.float32))
+    _write(run, geometry.to_image((100 * np.indices(source.size)[2]).astype(np.int16), source))
+    pct_hu = comparison.load(run, "s").pct_hu
+    # Edges lie in place: the first centres are a quarter of an old voxel before and after the old.
+    assert pct_hu[3, 3].tolist() == [0, 25, 75, 125, 175, 225, 275, 325, 375, 425, 475, 500]
+
+
+def test_another_grid_is_refused(tmp_path):
+    run = _prepare(tmp_path, GRID, GRID, _ramp(GRID))
+    image = geometry.to_image(np.zeros(GRID.size, np.int16), GRID)
+    image.SetOrigin((-10.0, 5.0, 101.0))
+    _write(run, image)
+    with pytest.raises(errors.UserError, match=r"ct.nii.gz: not on the grid of the subject's MR"):
+        comparison.load(run, "s")
+
+
+def test_a_broken_file_is_refused(tmp_path):
+    run = _prepare(tmp_path, GRID, GRID, _ramp(GRID))
+    (run.prediction("s") / "ct.nii.gz").write_bytes(b"\x1f\x8b not an image")
+    with pytest.raises(errors.UserError, match="not a readable image; run 'predict' again"):
+        comparison.load(run, "s")
+
+
+def test_the_total_is_made_of_its_parts(tmp_path):
+    run = _prepare(tmp_path, GRID, GRID, _ramp(GRID))
+    _write(run, geometry.to_image(np.zeros(GRID.size, np.int16), GRID))
+    for name, value in (("aleatoric", 3.0), ("epistemic", 4.0)):
+        sd_hu = np.full(GRID.size, value, np.float32)
+        _write(run, geometry.to_image(sd_hu, GRID), f"{name}_sd_hu.nii.gz")
+    assert np.allclose(comparison.load(run, "s").sd_hu["total"], 5.0)
