@@ -56,7 +56,11 @@ def mr_body(
     # A hundred thousand voxels settle a threshold; a whole body has a hundred million.
     values = unit[inside]
     values = values[:: max(1, values.size // 100_000)]
-    threshold = np.exp(filters.threshold_otsu(np.log(values + _LOG_FLOOR))) - _LOG_FLOOR
+    logs = np.log(values + _LOG_FLOOR)
+    parting = filters.threshold_otsu(logs)
+    # Otsu's threshold may lie anywhere in an empty gap; midway between the classes is safest.
+    midway = (logs[logs > parting].mean() + logs[logs <= parting].mean()) / 2
+    threshold = np.exp(midway) - _LOG_FLOOR
     return _solid((unit > min(threshold, _MOST_AIR)) & inside, spacing_mm) & inside
 
 

@@ -1,0 +1,213 @@
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from multires_tf import config as configs
+from multires_tf import errors, runfolder
+from multires_tf.data import cohort, geometry, images, store
+from multires_tf.steps import prepare
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+CONFIG = REPOSITORY / "configs" / "multires_unc.yaml"
+GRID = geometry.Geometry(
+    size=(10, 24, 26),
+    spacing_mm=(4.0, 3.0, 3.0),
+    origin_mm=(-30.0, -40.0, 100.0),
+    direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+)
+Z, Y, X = np.ogrid[:10, :24, :26]
+BODY = np.broadcast_to((Y - 11.5) ** 2 + (X - 12.5) ** 2 < 9**2, GRID.size)
+BONE = np.broadcast_to((Y - 11.5) ** 2 + (X - 12.5) ** 2 < 2**2, GRID.size)
+CT_HU = np.where(BONE, 700, np.where(BODY, 40, -1000)).astype(np.int16)
+
+
+def config(*sets):
+    return configs.load(CONFIG, [], sets)
+
+
+def write_subject(folder, number):
+    noise = np.random.default_rng(number).integers(1, 20, GRID.size)
+    mr = np.where(BONE, 50, np.where(BODY, 400, 0)) + noise
+    images.write(mr.astype(np.int16), folder / "mr.nii.gz", grid=GRID)
+    images.write(CT_HU, folder / "ct.nii.gz", grid=GRID)
+
+
+@pytest.fixture
+def data(tmp_path):
+    for number in range(4):
+        write_subject(tmp_path / "data" / f"{number:03d}", number)
+    return tmp_path / "data"
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_run_folder_holds_exactly_what_the_contract_says(data, tmp_path):
+    lines = prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    tops = {name.split("/")[0] for name in files(tmp_path / "run")}
+    assert tops == {"config.yaml", "cohort.csv", "volumes", "qa", "train.lock"}
+    stores = sorted(str(path.relative_to(tmp_path / "run")) for path in tmp_path.glob("run/*/*/*"))
+    roles = ("ct", "mask", "mr")
+    assert stores == [f"volumes/{n:03d}/{role}.ome.zarr" for n in range(4) for role in roles]
+    assert files(tmp_path / "run" / "qa") == [f"{n:03d}.png" for n in range(4)]
+    assert configs.parse(tmp_path / "run" / "config.yaml") == config()
+    subjects = cohort.read(tmp_path / "run" / "cohort.csv")
+    assert [one.subject for one in subjects] == ["000", "001", "002", "003"]
+    assert {one.split for one in subjects} == {"train", "validation", "test"}
+    assert subjects[0].mr.resolve() == data / "000" / "mr.nii.gz"
+    assert lines[0].endswith("4 subjects (2 train, 1 validation, 1 test)")
+
+
+def test_the_stores_hold_the_pair_on_the_mr_grid(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    folder = runfolder.RunFolder(tmp_path / "run")
+    mr, ct, mask = (
+        store.open_pyramid(folder.volume("002", role)) for role in ("mr", "ct", "mask")
+    )
+    assert np.array_equal(ct.read_all(), CT_HU)
+    assert np.array_equal(mask.read_all() == 2, BODY)
+    assert mask.read_all().min() == 1
+    unit = mr.read_all()
+    assert (unit[~BODY].max(), unit[BODY].min(), unit[BODY].max()) == (0, 0, 1)
+    assert (mr.fill, ct.fill, mask.fill) == (0, -1024, 0)
+    assert mr.spacing_mm == GRID.spacing_mm
+    assert geometry.from_dict(mr.attributes["source"]) == GRID
+    assert geometry.from_dict({**mr.attributes, "size": mr.shape}) == GRID
+
+
+def test_another_spacing_is_obeyed(data, tmp_path):
+    wanted = config("spacing_mm=[4.0, 6.0, 6.0]")
+    prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
+    mr = store.open_pyramid(runfolder.RunFolder(tmp_path / "run").volume("000", "mr"))
+    assert mr.shape == (10, 12, 13)
+    assert mr.attributes["origin_mm"] == [-28.5, -38.5, 100.0]
+
+
+def test_a_second_run_changes_nothing(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    before = {name: (tmp_path / "run" / name).stat() for name in files(tmp_path / "run")}
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    assert list(before) == files(tmp_path / "run")
+    kept = [name for name in before if name.startswith(("volumes", "qa"))]
+    for name in kept:
+        now = (tmp_path / "run" / name).stat()
+        assert (now.st_ino, now.st_mtime_ns) == (before[name].st_ino, before[name].st_mtime_ns)
+
+
+def test_a_damaged_store_and_a_changed_image_are_prepared_again(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    folder = runfolder.RunFolder(tmp_path / "run")
+    (folder.volume("001", "ct") / "0" / "0" / "0" / "0").unlink()
+    images.write(CT_HU + np.int16(7), data / "003" / "ct.nii.gz", grid=GRID)
+    left = folder.volumes / ".12345678.000"
+    left.mkdir()
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    assert np.array_equal(store.open_pyramid(folder.volume("001", "ct")).read_all(), CT_HU)
+    assert np.array_equal(store.open_pyramid(folder.volume("003", "ct")).read_all(), CT_HU + 7)
+    assert not left.exists()
+
+
+def test_a_drawn_split_stays_when_subjects_join(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    first = {one.subject: one.split for one in cohort.read(tmp_path / "run" / "cohort.csv")}
+    for number in (4, 5, 6):
+        write_subject(data / f"{number:03d}", number)
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    second = {one.subject: one.split for one in cohort.read(tmp_path / "run" / "cohort.csv")}
+    assert len(second) == 7
+    assert {name: second[name] for name in first} == first
+
+
+def test_another_config_is_refused_by_key_where_volumes_depend_on_it(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    for setting, key in (
+        ("intensity.mr_percentiles=[1, 99]", "intensity.mr_percentiles"),
+        ("spacing_mm=[2, 2, 2]", "spacing_mm"),
+        ("cohort.split=[1, 1, 1]", "cohort.split"),
+        ("seed=5", "seed"),
+    ):
+        with pytest.raises(errors.UserError, match=f"prepared with {key}"):
+            prepare.run(workdir=tmp_path / "run", config=config(setting), data=data)
+    other = config("train.steps=7")
+    prepare.run(workdir=tmp_path / "run", config=other, data=data)
+    assert configs.parse(tmp_path / "run" / "config.yaml") == other
+
+
+def test_the_config_of_a_trained_run_stays(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    (tmp_path / "run" / "checkpoints").mkdir()
+    prepare.run(workdir=tmp_path / "run", config=config("train.steps=7"), data=data)
+    assert configs.parse(tmp_path / "run" / "config.yaml") == config()
+
+
+def test_keep_going_leaves_bad_subjects_out_and_names_them(data, tmp_path):
+    images.write(CT_HU + np.int16(1000), data / "001" / "ct.nii.gz", grid=GRID)
+    lines = prepare.run(workdir=tmp_path / "run", config=config(), data=data, keep_going=True)
+    subjects = {one.subject: one.split for one in cohort.read(tmp_path / "run" / "cohort.csv")}
+    assert subjects["001"] == "none"
+    assert {subjects[name] for name in ("000", "002", "003")} == {"train", "validation", "test"}
+    assert not (tmp_path / "run" / "volumes" / "001").exists()
+    assert lines[0].startswith(f"left out: 001: {data}/001/ct.nii.gz: a CT from 0 to 1700")
+
+
+def test_a_given_mask_is_the_body(data, tmp_path):
+    part = (BODY & (X > 12)).astype(np.uint8)
+    images.write(part, data / "body.nii.gz", grid=GRID)
+    table = data / "cohort.csv"
+    table.write_text("subject,mr,ct,mask\ns,000/mr.nii.gz,000/ct.nii.gz,body.nii.gz\n")
+    prepare.run(workdir=tmp_path / "run", config=config(), data=table)
+    mask = store.open_pyramid(runfolder.RunFolder(tmp_path / "run").volume("s", "mask")).read_all()
+    assert np.array_equal(mask == 2, part == 1)
+
+
+def test_a_ct_on_another_grid_of_the_same_frame_needs_no_registration(data, tmp_path):
+    # One voxel further on every side, and flipped in x.
+    wide = np.pad(CT_HU, 1, constant_values=-1000)
+    origin = tuple(np.subtract(GRID.origin_mm, (3, 3, 4)).tolist())
+    grid = geometry.Geometry(wide.shape, GRID.spacing_mm, origin, GRID.direction)
+    flipped = sitk.Flip(geometry.to_image(wide, grid), (True, False, False))
+    images.write(flipped, data / "000" / "ct.nii.gz")
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    ct = store.open_pyramid(runfolder.RunFolder(tmp_path / "run").volume("000", "ct"))
+    assert np.array_equal(ct.read_all(), CT_HU)
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_continued(tmp_path):
+    data, run = tmp_path / "data", tmp_path / "run"
+    for number in range(30):
+        write_subject(data / f"{number:03d}", number)
+    command = [sys.executable, "-m", "multires_tf", "prepare", "--workdir", str(run)]
+    command += ["--config", str(CONFIG), "--data", str(data)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    while len(list(run.glob("volumes/0*"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (run / "cohort.csv").exists()
+    for path in run.glob("volumes/0*/*"):
+        store.open_pyramid(path)
+    done = {path: path.stat().st_ino for path in run.glob("volumes/0*")}
+    # The last one's picture may be missing: it alone is made again.
+    finished = [path for path in done if (run / "qa" / f"{path.name}.png").exists()]
+    assert len(finished) >= 2
+    prepare.run(workdir=run, config=config(), data=data)
+    assert all(path.stat().st_ino == done[path] for path in finished)
+    assert not list(run.glob("*/.*"))
+    assert len(cohort.read(run / "cohort.csv")) == 30
+
+
+def test_levels_of_the_store_are_readable_as_json(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    path = runfolder.RunFolder(tmp_path / "run").volume("000", "mr")
+    root = json.loads((path / ".zattrs").read_text())["multires_tf"]
+    assert root["mr_low"] < root["mr_high"]
+    assert root["direction"] == list(GRID.direction)

@@ -1,0 +1,80 @@
+"""Configs are read strictly: every slip is one line that names its key."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from multires_tf import config, errors
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+EXPERIMENTS = sorted(path for path in CONFIGS.glob("*.yaml"))
+OVERLAYS = sorted((CONFIGS / "overlays").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS], ids=lambda p: p and p.stem)
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda p: p.stem)
+def test_every_config_loads_with_every_overlay(experiment, overlay):
+    config.load(experiment, [overlay] if overlay else [])
+
+
+def test_a_dumped_config_reads_back_equal(tmp_path):
+    resolved = config.load(CONFIGS / "multires_unc.yaml", [CONFIGS / "overlays" / "tiny.yaml"])
+    (tmp_path / "config.yaml").write_text(config.dump(resolved))
+    assert config.parse(tmp_path / "config.yaml") == resolved
+
+
+def test_later_settings_win():
+    resolved = config.load(CONFIGS / "multires.yaml", sets=["train.steps=7", "train.steps=9"])
+    assert resolved.train.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("train.stepz=3", "did you mean 'train.steps'"),
+        ("netwrk.window=3", "did you mean 'network'"),
+        ("train.steps=ten", "train.steps: needs int"),
+        ("train.learning_rate=1e-4", "write 1.0e-4"),
+        ("network.norm.kind=layer", "network.norm.kind: 'layer' is not one of batch, group"),
+        ("network.window=[81, 80, 80]", "network.window: needs multiples of 16, not 81"),
+        ("network.window=[80, 80]", "network.window: needs 3 values, has 2"),
+        ("predict.tile=[0, 80, 80]", "predict.tile"),
+        ("network.dropout.keep=0", "network.dropout.keep"),
+        ("network=3", "network: needs a section"),
+        ("seed=true", "seed: needs int"),
+        ("train.steps", "needs the form section.key=value"),
+        ("schema=99", "schema"),
+    ],
+)
+def test_a_slip_names_its_key(setting, named):
+    with pytest.raises(errors.UserError) as caught:
+        config.load(CONFIGS / "multires.yaml", sets=[setting])
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    text = config.dump(config.load(CONFIGS / "base.yaml")).replace("seed: 0\n", "")
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(errors.UserError, match="seed: missing"):
+        config.parse(tmp_path / "config.yaml")
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: [1")
+    with pytest.raises(errors.UserError, match=r"config\.yaml: not readable as YAML"):
+        config.parse(tmp_path / "config.yaml")
+
+
+def test_the_first_difference_is_named():
+    ours = config.load(CONFIGS / "multires.yaml")
+    theirs = config.load(CONFIGS / "multires.yaml", sets=["train.steps=5"])
+    assert config.first_difference(ours, theirs) == "train.steps: 5, not 100000"
+    assert config.first_difference(ours, theirs, ("network",)) is None
+
+
+def test_a_unet_has_no_variance_head():
+    with pytest.raises(errors.UserError, match=r"network\.uncertainty"):
+        config.load(CONFIGS / "unet3d.yaml", sets=["network.uncertainty=true"])

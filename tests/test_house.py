@@ -1,0 +1,128 @@
+"""The house keeps its floors: imports go down, doors are light, no config or key is orphaned."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import pathlib
+import re
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from multires_tf import config
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "multires_tf"
+WINGS = ("data", "model", "learn", "measure")
+# From the ground up; a module may import from its own line only where the comment says so.
+FLOORS = (
+    ("errors", "strict", "config", "runfolder", "runtime"),  # ground: in this order
+    WINGS,  # inside one wing freely, never another's
+    ("synthesis", "assembly", "comparison"),  # joints: in this order
+    ("steps",),  # never each other
+    ("study",),
+    ("cli",),
+    ("__main__",),
+)
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def _name(path: pathlib.Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def _imports(path: pathlib.Path) -> set[str]:
+    """Full names of all modules that a file imports, wherever in it, typing apart."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _room(name: str) -> str:
+    return name.split(".")[1]
+
+
+def _floor(room: str) -> int:
+    return next(i for i, rooms in enumerate(FLOORS) if room in rooms)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_go_down(path):
+    room = _room(_name(path))
+    for imported in _imports(path):
+        if not imported.startswith("multires_tf."):
+            continue
+        other = _room(imported)
+        if room in WINGS and other == room:
+            continue
+        if _floor(other) == _floor(room) and _floor(room) in (0, 2):
+            rooms = FLOORS[_floor(room)]
+            assert rooms.index(other) < rooms.index(room), f"{_name(path)} imports {imported}"
+        else:
+            assert _floor(other) < _floor(room), f"{_name(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_wings_never_see_the_config(path):
+    if _room(_name(path)) in WINGS:
+        assert "multires_tf.config" not in _imports(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_one_file_of_the_tensor_and_number_wings_knows_tensorflow(path):
+    if _room(_name(path)) in ("model", "measure") and path.stem != "kernels_tensorflow":
+        assert not [name for name in _imports(path) if name.split(".")[0] == "tensorflow"]
+
+
+def test_the_door_is_light():
+    code = (
+        "import sys, multires_tf.cli;"
+        "print([m for m in ('tensorflow', 'keras', 'jax', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_files_are_short_and_named_for_a_job():
+    for path in MODULES:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 330, f"{_name(path)} has {lines} lines"
+        assert not re.search(r"util|helper|common|misc", path.stem), _name(path)
+
+
+def test_every_module_says_what_it_is_for():
+    for path in MODULES:
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), _name(path)
+
+
+def test_no_config_is_an_orphan():
+    documents = "".join(
+        path.read_text(encoding="utf-8")
+        for path in [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "experiments").glob("*")]
+        if path.is_file()
+    )
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        assert path.stem in documents, f"{path.name} is named nowhere"
+
+
+def _keys(kind: type) -> set[str]:
+    hints = typing.get_type_hints(kind)
+    own = {name for name, hint in hints.items() if not dataclasses.is_dataclass(hint)}
+    return own.union(*(_keys(h) for h in hints.values() if dataclasses.is_dataclass(h)))
+
+
+def test_no_knob_is_dead():
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in MODULES if path.name != "config.py"
+    )
+    laws = (PACKAGE / "config.py").read_text(encoding="utf-8")
+    for key in sorted(_keys(config.Config)):
+        read = re.search(rf"\.{key}\b", code) or re.search(rf"self\.{key} ==|\.{key}\b.*!=", laws)
+        assert read, f"no code reads the config key '{key}'"

@@ -1,0 +1,187 @@
+"""The honest path from phantoms to a report, and training that is killed and continued."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+ROOT = pathlib.Path(__file__).parent.parent
+SETTINGS = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "multires_tf", *map(str, arguments)]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("cohort") / "phantoms"
+    run("phantom", "--out", folder, "--subjects", 3, "--seed", 1, "--spacing_mm", 14)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(phantoms, tmp_path_factory) -> pathlib.Path:
+    """A run folder after prepare, train, predict, evaluate and report."""
+    folder = tmp_path_factory.mktemp("run") / "w"
+    run("prepare", "--workdir", folder, *SETTINGS, "--data", phantoms)
+    run("train", "--workdir", folder, *SETTINGS)
+    run("predict", "--workdir", folder, "--samples", 2)
+    run("evaluate", "--workdir", folder)
+    run("report", "--workdir", folder)
+    return folder
+
+
+def test_a_run_leaves_exactly_what_the_contract_says(finished):
+    names = {entry.name for entry in finished.iterdir()}
+    assert names == {
+        *("config.yaml", "cohort.csv", "volumes", "qa", "checkpoints", "tensorboard"),
+        *("history.csv", "provenance.json", "predictions", "scores.csv", "scores.json", "report"),
+        "train.lock",
+    }
+    (prediction,) = (finished / "predictions").iterdir()
+    assert {entry.name for entry in prediction.iterdir()} == {
+        *("ct.nii.gz", "aleatoric_sd_hu.nii.gz", "epistemic_sd_hu.nii.gz"),
+        *("total_sd_hu.nii.gz", "prediction.json"),
+    }
+    rows = list(csv.reader((finished / "history.csv").open()))
+    assert rows[0][:3] == ["step", "loss", "val_mae_hu"]
+    assert [row[0] for row in rows[1:]] == ["2", "4"]
+
+
+def test_maps_lie_on_the_grid_of_the_mr(finished, phantoms):
+    (prediction,) = (finished / "predictions").iterdir()
+    mr = sitk.ReadImage(str(phantoms / prediction.name / "mr.nii.gz"))
+    for name in ("ct", "total_sd_hu"):
+        made = sitk.ReadImage(str(prediction / f"{name}.nii.gz"))
+        assert made.GetSize() == mr.GetSize()
+        np.testing.assert_allclose(made.GetOrigin(), mr.GetOrigin(), atol=1e-4)
+        np.testing.assert_allclose(made.GetDirection(), mr.GetDirection(), atol=1e-6)
+    assert sitk.ReadImage(str(prediction / "ct.nii.gz")).GetPixelID() == sitk.sitkInt16
+
+
+def test_total_variance_is_the_sum_of_its_parts(finished):
+    (prediction,) = (finished / "predictions").iterdir()
+    aleatoric, epistemic, total = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(prediction / f"{kind}_sd_hu.nii.gz")))
+        for kind in ("aleatoric", "epistemic", "total")
+    )
+    assert epistemic.max() > 0
+    np.testing.assert_allclose(total**2, aleatoric**2 + epistemic**2, rtol=1e-4)
+
+
+def test_scores_can_be_recomputed_from_the_files(finished, phantoms):
+    from multires_tf.data import store
+
+    (prediction,) = (finished / "predictions").iterdir()
+    pct_hu = sitk.GetArrayFromImage(sitk.ReadImage(str(prediction / "ct.nii.gz")))
+    ct_hu = sitk.GetArrayFromImage(sitk.ReadImage(str(phantoms / prediction.name / "ct.nii.gz")))
+    body = (
+        store.open_pyramid(finished / "volumes" / prediction.name / "mask.ome.zarr").read_all() == 2
+    )
+    error = pct_hu.astype(np.float64) - ct_hu
+    scores = json.loads((finished / "scores.json").read_text())
+    assert scores["n"]["mae_hu"] == 1
+    assert scores["mean"]["mae_hu"] == pytest.approx(np.abs(error)[body].mean(), rel=1e-6)
+    bone = body & (ct_hu > 200)
+    assert scores["mean"]["mae_bone_hu"] == pytest.approx(np.abs(error)[bone].mean(), rel=1e-6)
+
+
+def test_a_finished_run_is_left_unchanged(finished):
+    before = (finished / "checkpoints" / "last.npz").stat().st_mtime_ns
+    done = run("train", "--workdir", finished, *SETTINGS)
+    assert "already finished" in done.stdout
+    assert (finished / "checkpoints" / "last.npz").stat().st_mtime_ns == before
+
+
+def test_another_config_is_refused_by_its_key(finished):
+    done = subprocess.run(
+        command("train", "--workdir", finished, *SETTINGS, "--set", "train.learning_rate=0.5"),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert "train.learning_rate" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_new_image_of_any_orientation_gets_maps_on_its_own_grid(finished, phantoms, tmp_path):
+    subject = (phantoms / "cohort.csv").read_text().splitlines()[1].split(",")[0]
+    mr = sitk.ReadImage(str(phantoms / subject / "mr.nii.gz"))
+    turned = sitk.PermuteAxes(mr, [2, 0, 1])[::-1, :, :]
+    sitk.WriteImage(turned, str(tmp_path / "turned.nii.gz"))
+    flags = ["--samples", 1, "--output"]
+    run("predict", "--workdir", finished, "--input", tmp_path / "turned.nii.gz", *flags, tmp_path / "a")
+    straight = phantoms / subject / "mr.nii.gz"
+    run("predict", "--workdir", finished, "--input", straight, *flags, tmp_path / "b")
+    made, plain = (sitk.ReadImage(str(tmp_path / name / "ct.nii.gz")) for name in "ab")
+    assert made.GetSize() == turned.GetSize()
+    back = sitk.DICOMOrient(made, "LPS")
+    difference = sitk.GetArrayFromImage(back) - sitk.GetArrayFromImage(sitk.DICOMOrient(plain, "LPS"))
+    assert np.abs(difference).max() <= 1
+
+
+def test_the_export_agrees_in_a_fresh_process(finished):
+    done = run("export", "--workdir", finished)
+    assert "agrees to" in done.stdout
+    assert (finished / "saved_model" / "saved_model.pb").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_path):
+    settings = [*SETTINGS, "--set", "train.steps=24", "--set", "train.validate_every=4"]
+    folders = {name: tmp_path / name for name in ("whole", "killed")}
+    for folder in folders.values():
+        run("prepare", "--workdir", folder, *settings, "--data", phantoms)
+    began = time.monotonic()
+    run("train", "--workdir", folders["whole"], *settings)
+    seconds = time.monotonic() - began
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            command("train", "--workdir", folders["killed"], *settings),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=chance.uniform(0.3, 1.0) * seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+    run("train", "--workdir", folders["killed"], *settings)
+    assert kills >= 3
+    with (
+        np.load(folders["whole"] / "checkpoints" / "last.npz") as whole,
+        np.load(folders["killed"] / "checkpoints" / "last.npz") as killed,
+    ):
+        weights = [name for name in whole.files if name != "position"]
+        assert weights and set(whole.files) == set(killed.files)
+        for name in weights:
+            assert whole[name].tobytes() == killed[name].tobytes(), name
+    columns = [
+        [row[:3] for row in csv.reader((folder / "history.csv").open())]
+        for folder in folders.values()
+    ]
+    assert columns[0] == columns[1]
