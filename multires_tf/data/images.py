@@ -39,8 +39,11 @@ def read(path: Path, *, series: str | None = None) -> sitk.Image:
         image = dicom.read(path, series=series)
     else:
         check_header(path)
-        if path.name.lower().endswith((".nii", ".nii.gz")) and not nifti.is_complete(path):
-            raise _damaged(path)
+        if path.name.lower().endswith(nifti.SUFFIXES):
+            findings = nifti.examine(path)
+            if not findings.complete:
+                raise _damaged(path)
+            _check_finite(findings.not_finite, path)
         image = _execute(path, sitk.ReadImage)
     if image.GetPixelID() not in _KEPT:
         image = sitk.Cast(image, sitk.sitkFloat32)
@@ -139,12 +142,15 @@ def _not_orthonormal(path: Path) -> errors.UserError:
     )
 
 
-def _check_voxels(array: np.ndarray, path: Path) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int(np.count_nonzero(~np.isfinite(array)))
+def _check_finite(not_finite: int, path: Path) -> None:
+    if not_finite:
         raise errors.UserError(
-            f"{path}: {bad} voxels are NaN or infinite; replace them by the value of air"
+            f"{path}: {not_finite} voxels are NaN or infinite; replace them by the value of air"
         )
+
+
+def _check_voxels(array: np.ndarray, path: Path) -> None:
+    _check_finite(int(np.count_nonzero(~np.isfinite(array))), path)
     if array.min() == array.max():
         raise errors.UserError(
             f"{path}: all voxels are {array.flat[0]:g}; give an image with something in it"
@@ -155,9 +161,9 @@ def check_ct_hu(image: sitk.Image, path: Path) -> None:
     """Raises UserError unless the values can be Hounsfield units: air far below 0, tissue above."""
     array = sitk.GetArrayViewFromImage(image)
     low, high = float(array.min()), float(array.max())
-    if low >= -200 or high < 100:
+    if low >= -200 or high < 0:
         raise errors.UserError(
-            f"{path}: a CT from {low:g} to {high:g} is not in HU (air -1000, bone above 200);"
+            f"{path}: a CT from {low:g} to {high:g} is not in HU (air -1000, water 0);"
             " convert it to HU"
         )
 
@@ -196,7 +202,7 @@ def write(image: sitk.Image | np.ndarray, path: Path, *, grid: geometry.Geometry
 
 
 def _is_whole(path: Path) -> bool:
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        return nifti.is_complete(path)
+    if path.name.lower().endswith(nifti.SUFFIXES):
+        return nifti.examine(path).complete
     sitk.ReadImage(str(path))  # MetaImage and NRRD readers count their bytes
     return True

@@ -65,7 +65,7 @@ def _uniform_bits(ops: types.ModuleType, draws: Any, layer: int, channels: int) 
 
 
 def _mix(ops: types.ModuleType, x: Any) -> Any:
-    """A bijective 32-bit finaliser: the xor-shift-multiply rounds of MurmurHash3 (public domain)."""
+    """A bijective finaliser: the xor-shift-multiply rounds of MurmurHash3 (public domain)."""
     x = ops.multiply(ops.bitwise_xor(x, _shift(ops, x, 16)), _int32(0x85EBCA6B))
     x = ops.multiply(ops.bitwise_xor(x, _shift(ops, x, 13)), _int32(0xC2B2AE35))
     return ops.bitwise_xor(x, _shift(ops, x, 16))

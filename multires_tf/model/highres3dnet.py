@@ -69,7 +69,7 @@ def body(bin_: parts.Parts, prefix: str, x: Any, h: Any, shape: Trunk, draw: Any
         The feature map, as large as the window.
     """
     dilation = shape.dilations[0]
-    for stage, (width, target) in enumerate(zip(shape.filters, shape.dilations), 1):
+    for stage, (width, target) in enumerate(zip(shape.filters, shape.dilations, strict=True), 1):
         x = _dilated(bin_, f"{prefix}.stage_{stage}", x, dilation, target)
         dilation = target
         for block in range(shape.blocks):

@@ -16,7 +16,7 @@ from keras import ops
 
 @functools.cache
 def specialised() -> types.ModuleType | None:
-    """Returns the kernel module of the running backend, None where the plain path is all there is."""
+    """Returns the running backend's kernel module, None where the plain path is all."""
     if keras.backend.backend() == "tensorflow":
         return importlib.import_module("multires_tf.model.kernels_tensorflow")
     return None
@@ -25,7 +25,7 @@ def specialised() -> types.ModuleType | None:
 def prelu(x: Any, alpha: Any) -> Any:
     """x where positive, alpha x elsewhere; alpha has one value a channel."""
     fast = specialised()
-    if fast is not None and fast.handles(x):
+    if fast is not None and fast.handles(x, cpu_only=True):
         return fast.prelu(x, alpha)
     return plain_prelu(x, alpha)
 
@@ -87,7 +87,7 @@ def group_norm(x: Any, gamma: Any, beta: Any, *, groups: int, fold: int, epsilon
         The normalised tensor, in the type of x.
     """
     fast = specialised()
-    if fast is not None and fast.handles(x):
+    if fast is not None and fast.handles(x, cpu_only=True):
         return fast.group_norm(x, gamma, beta, groups=groups, fold=fold, epsilon=epsilon)
     return plain_group_norm(x, gamma, beta, groups=groups, fold=fold, epsilon=epsilon)
 

@@ -7,15 +7,29 @@ channels, in group norm, are the channels of all windows side by side.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 
-def handles(x: Any) -> bool:
-    """Whether the fused kernels take a tensor of this type."""
-    return tf.is_tensor(x) and x.dtype in (tf.float32, tf.bfloat16, tf.float16)
+def handles(x: Any, *, cpu_only: bool = False) -> bool:
+    """Whether the kernels here take this tensor.
+
+    Args:
+        x: the tensor.
+        cpu_only: whether it is about a kernel that pays on CPUs alone. (On a GPU one of group
+            norm's is not deterministic, and the compiler fuses the plain path.)
+    """
+    if not tf.is_tensor(x) or x.dtype not in (tf.float32, tf.bfloat16, tf.float16):
+        return False
+    return not (cpu_only and _has_gpu())
+
+
+@functools.cache
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
@@ -85,7 +99,7 @@ def _grouped(groups: int, channels: int, epsilon: float) -> Callable:
             offset = -root * pooled(gamma * d_beta) / count - slope * mean
             return direct + _affine(flat, slope, offset), d_gamma, d_beta
 
-        return _affine(flat, gamma * root, beta - mean * gamma * root), gradient
+        return _settled(flat, gamma, beta, mean, variance, epsilon=epsilon), gradient
 
     return normalise
 
@@ -100,13 +114,22 @@ def _trained(flat: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any
 
 
 def _affine(flat: Any, scale: Any, offset: Any) -> Any:
-    """scale x + offset in one pass, as batch norm in inference with variance 1."""
-    zero = tf.zeros_like(scale)
-    out, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=flat, scale=scale, offset=offset, mean=zero, variance=zero + 1.0, epsilon=0.0,
+    """scale x + offset in one pass, as batch norm by statistics 0 and 1/2 + 1/2."""
+    zero, half = tf.zeros_like(scale), tf.fill(tf.shape(scale), 0.5)
+    return _settled(flat, scale, offset, zero, half, epsilon=0.5)
+
+
+def _settled(flat: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float) -> Any:
+    """Batch norm with given statistics."""
+    return tf.raw_ops.FusedBatchNormV3(
+        x=flat,
+        scale=gamma,
+        offset=beta,
+        mean=mean,
+        variance=variance,
+        epsilon=epsilon,
         is_training=False,
-    )  # fmt: skip
-    return out
+    ).y
 
 
 def _like(out: Any, x: Any) -> Any:

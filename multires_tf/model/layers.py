@@ -73,15 +73,20 @@ class ChannelDropout(keras.layers.SpatialDropout3D):
 class SpaceToBatch(keras.layers.Layer):
     """Deals a window's voxels to its 2^3 sub-lattices, along the batch axis.
 
-    A convolution with dilation 2 is an ordinary convolution of each sub-lattice. The sub-lattices of
-    a window stay together in the batch, window-major. Every edge must be even.
+    A convolution with dilation 2 is an ordinary convolution of each sub-lattice. The sub-lattices
+    of a window stay together in the batch, window-major. Every edge must be even.
+
+    Two transpositions of low rank: TensorFlow's one of rank 8 takes 50 times longer on a CPU where
+    the batch is 2.
     """
 
     def call(self, inputs: Any) -> Any:
         _, z, y, x, c = _sizes(inputs)
         z, y, x = z // 2, y // 2, x // 2
-        out = ops.reshape(inputs, (-1, z, 2, y, 2, x, 2, c))
-        out = ops.transpose(out, (0, 2, 4, 6, 1, 3, 5, 7))
+        out = ops.reshape(inputs, (-1, z, 2, y, 2, x * 2 * c))
+        out = ops.transpose(out, (0, 2, 4, 1, 3, 5))
+        out = ops.reshape(out, (-1, z * y * x, 2, c))
+        out = ops.transpose(out, (0, 2, 1, 3))
         return ops.reshape(out, (-1, z, y, x, c))
 
     def compute_output_spec(self, inputs: Any) -> Any:
@@ -94,8 +99,10 @@ class BatchToSpace(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         _, z, y, x, c = _sizes(inputs)
-        out = ops.reshape(inputs, (-1, 2, 2, 2, z, y, x, c))
-        out = ops.transpose(out, (0, 4, 1, 5, 2, 6, 3, 7))
+        out = ops.reshape(inputs, (-1, 2, z * y * x, c))
+        out = ops.transpose(out, (0, 2, 1, 3))
+        out = ops.reshape(out, (-1, 2, 2, z, y, x * 2 * c))
+        out = ops.transpose(out, (0, 3, 1, 4, 2, 5))
         return ops.reshape(out, (-1, 2 * z, 2 * y, 2 * x, c))
 
     def compute_output_spec(self, inputs: Any) -> Any:
@@ -120,7 +127,7 @@ class CropMargin(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> Any:
         batch, *edges, channels = inputs.shape
-        edges = [n if n is None else n - 2 * m for n, m in zip(edges, self.margin)]
+        edges = [n if n is None else n - 2 * m for n, m in zip(edges, self.margin, strict=True)]
         return keras.KerasTensor((batch, *edges, channels), inputs.dtype)
 
     def get_config(self) -> dict:
@@ -151,7 +158,7 @@ class UpsampleLinear(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> Any:
         batch, *edges, channels = inputs.shape
-        edges = [n if n is None else n * f for n, f in zip(edges, self.factor)]
+        edges = [n if n is None else n * f for n, f in zip(edges, self.factor, strict=True)]
         return keras.KerasTensor((batch, *edges, channels), inputs.dtype)
 
     def get_config(self) -> dict:

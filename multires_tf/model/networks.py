@@ -1,4 +1,4 @@
-"""The four networks: U-Nets in 2-D and 3-D, MultiRes and MultiRes_unc, as Keras functional models."""
+"""The four networks as Keras functional models: U-Nets in 2-D and 3-D, MultiRes, MultiRes_unc."""
 
 from __future__ import annotations
 
@@ -115,20 +115,23 @@ def multires(
     )
     bin_ = parts.Parts(parts.Norm(norm, groups, batch_statistics, momentum), keep=keep, seed=seed)
     inputs = [keras.Input((None, None, None, 1), name=f"mr_{s}") for s in scales]
-    early = [_begun(bin_, plan, f"branch_{s}", mr) for s, mr in zip(scales, inputs)]
+    early = [_begun(bin_, plan, f"branch_{s}", mr) for s, mr in zip(scales, inputs, strict=True)]
     plain = keras.Model(inputs, _finished(bin_, plan, early, None), name="multires")
     if dropout == "none":
         return Networks(plain, None, None, None, tuple(scales), tuple(window))
     draw = keras.Input((2,), dtype="int32", name="draw")
-    handed = [[_input_like(t, f"{s}_{i}") for i, t in enumerate(e)] for s, e in zip(scales, early)]
+    handed = [
+        [_input_like(t, f"{s}_{i}") for i, t in enumerate(e)]
+        for s, e in zip(scales, early, strict=True)
+    ]
     return Networks(
         plain=plain,
         sampler=keras.Model(
             [*inputs, draw], _finished(bin_, plan, early, draw), name="multires_sampler"
         ),
-        shared=keras.Model(inputs, sum(early, []), name="multires_shared"),
+        shared=keras.Model(inputs, _flat(early), name="multires_shared"),
         tail=keras.Model(
-            [*sum(handed, []), draw], _finished(bin_, plan, handed, draw), name="multires_tail"
+            [*_flat(handed), draw], _finished(bin_, plan, handed, draw), name="multires_tail"
         ),
         scales=tuple(scales),
         window=tuple(window),
@@ -234,3 +237,7 @@ def _joined(bin_: parts.Parts, name: str, estimate: Any, coarse: Any, window: tu
 
 def _input_like(tensor: Any, name: str) -> Any:
     return keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"shared_{name}")
+
+
+def _flat(nested: list[list]) -> list:
+    return [item for items in nested for item in items]

@@ -167,7 +167,7 @@ def _places(blocks: Mapping, shape: Architecture, prefix: str) -> dict[str, tupl
     places = {}
 
     def put(block: str, names: tuple[str, str, str], suffix: str = "") -> None:
-        for part, name in zip(("conv_", "bn_", "prelu_acti_"), names):
+        for part, name in zip(("conv_", "bn_", "prelu_acti_"), names, strict=True):
             places[f"{prefix}.{name}"] = (block, part + suffix)
 
     put(next(b for b in blocks if b.startswith("conv_0")), ("conv_0", "norm_0", "prelu_0"))

@@ -50,7 +50,9 @@ def run(
     _check_config(folder, config)
     subjects = cohort.discover(data)
     todo = [one for one in subjects if not _is_prepared(folder, one)]
-    problems = _each(todo, "checking", lambda one: _load(one, series), keep_going)
+    # Only on a terminal, and wiped off it: a complaint stays the one line on stderr.
+    bar = tqdm.tqdm(total=len(todo), desc="check", unit="subject", disable=None, leave=False)
+    problems = _each(todo, lambda one: _load(one, series), bar=bar, keep_going=keep_going)
     if len(problems) == len(subjects):
         raise errors.UserError(f"{data}: no subject can be used; {next(iter(problems.values()))}")
     with runfolder.locked(folder.lock):
@@ -59,8 +61,12 @@ def run(
         if not folder.checkpoints.exists():
             runfolder.write_text(folder.config, configs.dump(config))
         todo = [one for one in todo if one.subject not in problems]
+        bar = tqdm.tqdm(total=len(todo), desc="prepare", unit="subject", disable=not todo)
         problems |= _each(
-            todo, "preparing", lambda one: _prepare(folder, one, config, series), keep_going
+            todo,
+            lambda one: _prepare(folder, one, config, series),
+            bar=bar,
+            keep_going=keep_going,
         )
         subjects = _with_splits(folder, subjects, problems, config)
         cohort.write(folder.cohort, subjects)
@@ -108,19 +114,22 @@ def _with_splits(
 
 def _each(
     subjects: Sequence[cohort.Subject],
-    what: str,
     action: Callable[[cohort.Subject], object],
+    *,
+    bar: tqdm.tqdm,
     keep_going: bool,
 ) -> dict[str, str]:
     """Calls `action` on each subject; returns {subject: what is wrong with it}."""
     problems = {}
-    for one in tqdm.tqdm(subjects, desc=what, unit="subject", disable=not subjects):
-        try:
-            action(one)
-        except errors.UserError as error:
-            if not keep_going:
-                raise
-            problems[one.subject] = str(error)
+    with bar:
+        for one in subjects:
+            try:
+                action(one)
+            except errors.UserError as error:
+                if not keep_going:
+                    raise
+                problems[one.subject] = str(error)
+            bar.update()
     return problems
 
 

@@ -98,7 +98,10 @@ def test_names_stay_strings_and_empty_cells_are_none(tmp_path):
     ("text", "complaint"),
     [
         ("subject,mr,ct\na,m,c\na,m,c\n", "subject a appears twice"),
-        ("subject,mr,ct,split\na,m,c,train\na,m,c,test\n", "a is in two splits, 'train' and 'test'"),
+        (
+            "subject,mr,ct,split\na,m,c,train\na,m,c,test\n",
+            "a is in two splits, 'train' and 'test'",
+        ),
         ("subject,mr,ct\na,m,c\nb,m,c\n", "a and b have the same mr"),
         ("subject,mr,ct,split\na,m,c,training\n", "line 2: split 'training' of a; use train"),
         ("subject,mr,ct,spilt\na,m,c,test\n", "unknown column 'spilt'; did you mean 'split'"),

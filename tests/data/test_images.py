@@ -57,7 +57,17 @@ def test_a_flipped_byte_in_a_gzip_is_noticed(tmp_path):
     whole = bytearray(path.read_bytes())
     whole[-6] ^= 1  # in the checksum
     path.write_bytes(whole)
-    assert not nifti.is_complete(path)
+    assert not nifti.examine(path).complete
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_voxels_that_are_not_finite_are_counted_not_zeroed(tmp_path, suffix, dtype):
+    array = RAMP.astype(dtype)
+    array[1, 2, 3], array[3, 0, 0] = np.nan, np.inf
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"x{suffix}"))
+    with pytest.raises(errors.UserError, match="2 voxels are NaN or infinite"):
+        images.read(tmp_path / f"x{suffix}")
 
 
 def test_completeness_goes_by_the_bytes_not_by_the_name(tmp_path):
@@ -66,10 +76,10 @@ def test_completeness_goes_by_the_bytes_not_by_the_name(tmp_path):
     assert len(plain) == 352 + 2 * 120
     (tmp_path / "y.nii.gz").write_bytes(plain)
     (tmp_path / "z.nii").write_bytes(gzip.compress(plain))
-    assert nifti.is_complete(tmp_path / "y.nii.gz")
-    assert nifti.is_complete(tmp_path / "z.nii")
+    assert nifti.examine(tmp_path / "y.nii.gz").complete
+    assert nifti.examine(tmp_path / "z.nii").complete
     (tmp_path / "z.nii").write_bytes(gzip.compress(plain[:-1]))
-    assert not nifti.is_complete(tmp_path / "z.nii")
+    assert not nifti.examine(tmp_path / "z.nii").complete
 
 
 def test_a_lossy_header_with_sheared_axes_is_refused(tmp_path):

@@ -30,7 +30,7 @@ def test_masks_are_these_for_ever():
 def test_numpy_and_tensor_masks_agree():
     pairs = [(0, 0), (1, 2), (2**31 - 1, 19), (-5, 7)]
     mask = draws.channel_mask(_draw(*pairs), layer=9, channels=80, keep=0.25, dtype="float32")
-    for (seed, draw), row in zip(pairs, np.asarray(mask)):
+    for (seed, draw), row in zip(pairs, np.asarray(mask), strict=True):
         kept = draws.kept_channels(seed=seed, draw=draw, layer=9, channels=80, keep=0.25)
         np.testing.assert_array_equal(row, np.where(kept, 4.0, 0.0))
 
@@ -86,7 +86,7 @@ def test_statistics_stand_still_while_drawing(small, triplet, norm):
     nets = small(dropout="everywhere", norm=norm)
     before = [np.asarray(w).copy() for w in nets.plain.weights]
     nets.sampler([*triplet(), _draw((0, 0))], training=False)
-    for old, new in zip(before, nets.plain.weights):
+    for old, new in zip(before, nets.plain.weights, strict=True):
         np.testing.assert_array_equal(old, new)
 
 

@@ -93,7 +93,7 @@ def test_kernels_of_one_shape_start_different_and_reproducibly(small):
     for kernel in kernels.values():
         by_shape.setdefault(kernel.shape, []).append(kernel.tobytes())
     assert all(len(set(same)) == len(same) for same in by_shape.values())
-    for a, b, c in zip(first.weights, again.weights, other.weights):
+    for a, b, c in zip(first.weights, again.weights, other.weights, strict=True):
         np.testing.assert_array_equal(a, b)
         if "kernel" in a.path:
             assert np.abs(np.asarray(a) - np.asarray(c)).max() > 0
@@ -199,7 +199,7 @@ def test_tensorflow_and_jax_agree(small, triplet, tmp_path):
     pytest.importorskip("jax", reason="the JAX backend comes with the dev extra")
     mr = triplet()
     draw = keras.ops.convert_to_tensor(np.array([[3, 4]], np.int32))
-    arrays = {f"mr_{s}": np.asarray(m) for s, m in zip((1, 2, 4), mr)}
+    arrays = {f"mr_{s}": np.asarray(m) for s, m in zip((1, 2, 4), mr, strict=True)}
     expected = {}
     for norm in ("batch", "group"):
         nets = small(dropout="everywhere", norm=norm)

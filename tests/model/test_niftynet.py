@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import pathlib
 
 import keras
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from multires_tf import errors
 from multires_tf.model import highres3dnet, niftynet
 
+FIXTURES = os.environ.get("MULTIRES_TF_FIXTURES")
 _ORIGINAL, _FLOAT64 = 5e-5, 2e-5  # NiftyNet's own float32 is up to 2.6e-5 from float64
 
 
@@ -70,7 +73,10 @@ def test_gradients(weights, reference):
         penalty = [1e-5 * tf.nn.l2_loss(tf.convert_to_tensor(v)) for v in variables]
         total = loss + tf.add_n(penalty) / len(penalty)
     assert float(loss) == pytest.approx(float(reference["loss_train/L2Loss"]), rel=1e-5)
-    gradients = {v.path: np.asarray(g) for v, g in zip(variables, tape.gradient(total, variables))}
+    gradients = {
+        v.path: np.asarray(g)
+        for v, g in zip(variables, tape.gradient(total, variables), strict=True)
+    }
     got, want = [], []
     for name, path in niftynet.layer_names(weights).items():
         if path in gradients:
@@ -88,19 +94,21 @@ def _relative(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.linalg.norm(got - want) / np.linalg.norm(want))
 
 
-def test_prediction_that_niftynet_wrote(golden):
+@pytest.mark.skipif(FIXTURES is None, reason="MULTIRES_TF_FIXTURES is not set, see goldens/README.md")
+def test_prediction_that_niftynet_wrote():
     """Windows of 16, border 4: the last writer wins, the outer 4 voxels stay 0."""
-    volume = golden("e2e_volume.npz")
-    model = niftynet.model(_unpacked(golden("e2e_checkpoint_*.npz")))
-    mr, out = volume["mr"], np.zeros_like(volume["mr"])
+    with np.load(pathlib.Path(FIXTURES) / "e2e_inference_fixture.npz") as volume:
+        mr, prediction = volume["mr"], volume["prediction"]
+        arrays = {k[5:]: volume[k] for k in volume.files if k.startswith("ckpt/")}
+    model, out = niftynet.model(arrays), np.zeros_like(mr)
     edges = [sorted({*range(0, n - 15, 8), n - 16}) for n in mr.shape]
     starts = list(itertools.product(*edges))
     windows = [mr[z : z + 16, y : y + 16, x : x + 16, None] for z, y, x in starts]
     for first in range(0, len(starts), 9):
         tiles = _call(model, np.stack(windows[first : first + 9]))
-        for (z, y, x), tile in zip(starts[first:], tiles):
+        for (z, y, x), tile in zip(starts[first:], tiles, strict=False):
             out[z + 4 : z + 12, y + 4 : y + 12, x + 4 : x + 12] = tile[4:12, 4:12, 4:12, 0]
-    np.testing.assert_allclose(out, volume["prediction"], atol=_ORIGINAL, rtol=0)
+    np.testing.assert_allclose(out, prediction, atol=_ORIGINAL, rtol=0)
 
 
 def test_three_layers_and_a_noise_output():
@@ -167,18 +175,9 @@ def _arrays(shape: niftynet.Architecture) -> dict[str, np.ndarray]:
             for i in ("0", "1"):
                 block(f"res_{stage}_{number}", i, width, wider, 3, first=width)
                 width = wider
-    for name, wider in zip(shape.series, shape.widths):
+    for name, wider in zip(shape.series, shape.widths, strict=True):
         block(name, "", width, wider, 1, first=wider)
         width = wider
     for name in shape.outputs.values():
         block(name, "", width, 1, 1, first=1)
     return {name: array.astype(np.float32) for name, array in arrays.items()}
-
-
-def _unpacked(packed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Undoes the packing of the checkpoint's kernels (see goldens/README.md)."""
-    arrays = {k.removeprefix("float/"): v for k, v in packed.items() if k.startswith("float/")}
-    for name in [k.removeprefix("delta/") for k in packed if k.startswith("delta/")]:
-        base = arrays[str(packed[f"base/{name}"])]
-        arrays[name] = (base + packed[f"delta/{name}"] * packed[f"step/{name}"]).astype(np.float32)
-    return arrays

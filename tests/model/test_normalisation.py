@@ -89,7 +89,7 @@ def test_fast_kernels_equal_the_plain_ones(dtype):
     tolerance = 2e-5 if dtype == "float32" else 0.25  # two roundings of values up to 32
     fast = kernels.batch_norm(x, gamma, beta, 1e-5)
     plain = kernels.plain_batch_norm(x, gamma, beta, 1e-5)
-    for got, want in zip(fast, plain):
+    for got, want in zip(fast, plain, strict=True):
         np.testing.assert_allclose(_float(got), _float(want), atol=tolerance)
     for groups, fold in ((4, 1), (4, 2), (16, 1)):
         own = {"groups": groups, "fold": fold, "epsilon": 1e-5}
@@ -124,7 +124,7 @@ def test_fast_gradients_equal_the_plain_ones():
                 out = out[0] if isinstance(out, tuple) else out
                 loss = tf.reduce_sum(out * target)
             gradients.append(tape.gradient(loss, [x, gamma, beta], unconnected_gradients="zero"))
-        for got, want in zip(*gradients):
+        for got, want in zip(*gradients, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 

@@ -17,7 +17,7 @@ def _draws(n: int) -> tuple[np.ndarray, np.ndarray]:
 def test_two_pass_numbers():
     ct, log_var = _draws(20)
     accumulator = uncertainty.Accumulator()
-    for pair in zip(ct, log_var):
+    for pair in zip(ct, log_var, strict=True):
         accumulator.add(*pair)
     estimate = accumulator.estimate()
     wide = ct.astype(np.float64)

@@ -68,9 +68,7 @@ def test_the_run_folder_holds_exactly_what_the_contract_says(data, tmp_path):
 def test_the_stores_hold_the_pair_on_the_mr_grid(data, tmp_path):
     prepare.run(workdir=tmp_path / "run", config=config(), data=data)
     folder = runfolder.RunFolder(tmp_path / "run")
-    mr, ct, mask = (
-        store.open_pyramid(folder.volume("002", role)) for role in ("mr", "ct", "mask")
-    )
+    mr, ct, mask = (store.open_pyramid(folder.volume("002", role)) for role in ("mr", "ct", "mask"))
     assert np.array_equal(ct.read_all(), CT_HU)
     assert np.array_equal(mask.read_all() == 2, BODY)
     assert mask.read_all().min() == 1

@@ -1,0 +1,1 @@
+"""One module a table, figure or question; README.md is the logbook."""

@@ -1,0 +1,106 @@
+"""A study: arms (one config each) taken through the verbs, resumable, and their numbers side by side.
+
+What experiments are written in. Every verb runs in a process of its own, as a user would run it, so
+that arms cannot disturb each other; a finished arm is skipped by the verbs themselves.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from multires_tf import errors, runfolder
+
+CONFIGS = pathlib.Path("configs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One config of a study.
+
+    Attributes:
+        name: of its run folder.
+        experiment: a file of configs/, without suffix.
+        overlays: files of configs/overlays/, without suffix.
+        sets: further settings, key=value.
+    """
+
+    name: str
+    experiment: str
+    overlays: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> list[str]:
+        """The arm as flags of the command line."""
+        flags = ["--config", str(CONFIGS / f"{self.experiment}.yaml")]
+        for overlay in self.overlays:
+            flags += ["--overlay", str(CONFIGS / "overlays" / f"{overlay}.yaml")]
+        for setting in self.sets:
+            flags += ["--set", setting]
+        return flags
+
+
+def run(
+    arms: Sequence[Arm], *, data: pathlib.Path, root: pathlib.Path, verbs: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Takes every arm through the verbs and returns {arm's name: its numbers}.
+
+    Args:
+        arms: with names of their own.
+        data: the cohort, the same for all.
+        root: folder of the run folders.
+        verbs: of the command line, in their order.
+
+    Raises:
+        errors.UserError: a verb failed; its own message is on stderr above.
+    """
+    for arm in arms:
+        for verb in verbs:
+            command = [sys.executable, "-m", "multires_tf", verb, "--workdir", str(root / arm.name)]
+            if verb in ("prepare", "train"):
+                command += arm.flags
+            if verb == "prepare":
+                command += ["--data", str(data)]
+            if subprocess.run(command).returncode:
+                raise errors.UserError(f"arm {arm.name}: '{verb}' failed; mend it and run again")
+    return {arm.name: numbers(root / arm.name) for arm in arms}
+
+
+def numbers(folder: pathlib.Path) -> dict[str, Any]:
+    """The best validation MAE of a run, its step and time, and its test scores where there are any."""
+    run_folder = runfolder.RunFolder(folder)
+    with open(run_folder.need(run_folder.history, "train"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    scored = [(float(r["val_mae_hu"]), int(r["step"])) for r in rows if r["val_mae_hu"]]
+    best_hu, step = min(scored)
+    found = {
+        "val_mae_hu": best_hu,
+        "best_step": step,
+        "training_seconds": sum(float(r["seconds"]) for r in rows),
+    }
+    if run_folder.scores_json.exists():
+        scores = json.loads(run_folder.scores_json.read_text(encoding="utf-8"))
+        found |= {name: value for name, value in scores["mean"].items()}
+    return found
+
+
+def table(results: dict[str, dict[str, Any]], columns: Sequence[str]) -> str:
+    """The numbers of all arms as a Markdown table, one row an arm."""
+    lines = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, found in results.items():
+        cells = [_cell(found.get(column)) for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.1f}"
