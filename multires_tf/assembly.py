@@ -18,7 +18,7 @@ def networks(config: configs.Config) -> Any:
     from multires_tf.model import networks as builders
 
     chosen = config.network
-    norm = {
+    common: dict[str, Any] = {
         "norm": chosen.norm.kind,
         "groups": chosen.norm.groups,
         "batch_statistics": chosen.norm.statistics,
@@ -28,29 +28,29 @@ def networks(config: configs.Config) -> Any:
         "seed": config.seed,
     }
     if chosen.kind == "unet":
-        shape = chosen.unet
+        unet = chosen.unet
         return builders.unet(
-            kernel=shape.kernel,
-            base=shape.base,
-            levels=shape.levels,
-            extra_convs=shape.extra_convs,
-            extra_width=shape.extra_width,
-            **norm,
+            kernel=unet.kernel,
+            base=unet.base,
+            levels=unet.levels,
+            extra_convs=unet.extra_convs,
+            extra_width=unet.extra_width,
+            **common,
         )
-    shape = chosen.multires
+    branches = chosen.multires
     return builders.multires(
         window=chosen.window,
-        scales=shape.scales,
-        filters=shape.filters,
-        blocks=shape.blocks,
-        dilations=shape.dilations,
-        fc=shape.fc,
-        head=shape.head,
+        scales=branches.scales,
+        filters=branches.filters,
+        blocks=branches.blocks,
+        dilations=branches.dilations,
+        fc=branches.fc,
+        head=branches.head,
         uncertainty=chosen.uncertainty,
         dropout=chosen.dropout.place,
         keep=chosen.dropout.keep,
         initial_log_var=2 * math.log(chosen.initial_sd_hu / hu_per_unit(config)),
-        **norm,
+        **common,
     )
 
 
@@ -110,21 +110,32 @@ def training_windows(
     )
 
 
-def training_volumes(run: runfolder.RunFolder, split: str) -> list[Any]:
-    """The prepared volumes of one split, in the cohort's order.
+def subjects(run: runfolder.RunFolder, split: str) -> list[str]:
+    """Names of the subjects of one split, in the cohort's order; at least one.
 
     Raises:
         errors.UserError: nothing was prepared, or the split has no subject.
     """
-    from multires_tf.data import cohort, pipeline
+    from multires_tf.data import cohort
 
-    subjects = cohort.read(run.need(run.cohort, "prepare"))
-    chosen = [s.subject for s in subjects if s.split == split]
-    if not chosen:
+    found = cohort.read(run.need(run.cohort, "prepare"))
+    names = [one.subject for one in found if one.split == split]
+    if not names:
         raise errors.UserError(f"{run.cohort}: no subject in split '{split}'; name one there")
+    return names
+
+
+def training_volumes(run: runfolder.RunFolder, split: str) -> list[Any]:
+    """The prepared volumes of one split, in the cohort's order.
+
+    Raises:
+        errors.UserError: as `subjects`.
+    """
+    from multires_tf.data import pipeline
+
     return [
         pipeline.Volume(name, *(run.volume(name, role) for role in ("mr", "ct", "mask")))
-        for name in chosen
+        for name in subjects(run, split)
     ]
 
 

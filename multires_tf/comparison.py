@@ -6,10 +6,9 @@ import dataclasses
 import pathlib
 
 import numpy as np
-import SimpleITK as sitk
 
 from multires_tf import errors, runfolder
-from multires_tf.data import cohort, geometry, sampling, store
+from multires_tf.data import geometry, images, resampling, sampling, store
 
 PARTS = ("aleatoric", "epistemic")
 
@@ -72,46 +71,13 @@ def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.
     return mr.read_all()[body], ct.read_all()[body]
 
 
-def subjects(run: runfolder.RunFolder, split: str) -> list[str]:
-    """Names of one split, in the cohort's order.
-
-    Raises:
-        errors.UserError: nothing was prepared, or the split has no subject.
-    """
-    found = cohort.read(run.need(run.cohort, "prepare"))
-    names = [subject.subject for subject in found if subject.split == split]
-    if not names:
-        raise errors.UserError(f"{run.cohort}: no subject in split '{split}'; name one there")
-    return names
-
-
 def _on_prepared_grid(path: pathlib.Path, mr: store.Pyramid) -> np.ndarray:
-    """Reads a predicted map, which lies on the grid of the MR as it came, as float32 (z, y, x).
-
-    Interpolation back is linear and, unlike that of the scans, never smooths: a map that was
-    computed on the prepared grid holds nothing finer. Voxels that reach past the last centre of the
-    MR, yet inside its field, take its value.
-    """
+    """Reads a predicted map, which lies on the grid of the MR as it came, as float32 (z, y, x)."""
     try:
-        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
-    except RuntimeError as error:
-        raise errors.UserError(f"{path}: not a readable image; run 'predict' again") from error
-    source = geometry.from_dict(mr.attributes["source"])
-    if image.GetDimension() != 3 or not geometry.same_grid(geometry.of_image(image), source):
+        image = images.read(path, may_be_flat=True)
+    except errors.UserError as error:
+        reason, _, _ = str(error).partition(";")
+        raise errors.UserError(f"{reason}; run 'predict' again") from None
+    if not geometry.same_grid(geometry.of_image(image), mr.source):
         raise errors.UserError(f"{path}: not on the grid of the subject's MR; run 'predict' again")
-    prepared = geometry.from_dict({**mr.attributes, "size": mr.shape})
-    image = geometry.canonical_image(image)
-    if not geometry.same_grid(geometry.of_image(image), prepared):
-        image = _resampled(image, prepared)
-    return sitk.GetArrayFromImage(image)
-
-
-def _resampled(image: sitk.Image, grid: geometry.Geometry) -> sitk.Image:
-    resample = sitk.ResampleImageFilter()
-    resample.SetSize(grid.size[::-1])
-    resample.SetOutputSpacing(grid.spacing_mm[::-1])
-    resample.SetOutputOrigin(grid.origin_mm)
-    resample.SetOutputDirection(grid.direction)
-    resample.SetInterpolator(sitk.sitkLinear)
-    resample.SetUseNearestNeighborExtrapolator(True)
-    return resample.Execute(image)
+    return resampling.interpolate(image, mr.grid)

@@ -47,13 +47,14 @@ class Intensity:
 
 @dataclasses.dataclass(frozen=True)
 class Norm:
-    kind: Literal["batch", "group", "instance"]
+    kind: Literal["batch", "renorm", "group", "instance"]
     groups: int
     momentum: float
     statistics: Literal["moving", "local"]
     output: Literal["none", "batch"]
 
     def __post_init__(self) -> None:
+        _law(self.groups >= 1, "network.norm.groups", "needs at least 1")
         _law(0 <= self.momentum < 1, "network.norm.momentum", "needs 0 <= momentum < 1")
 
 
@@ -109,6 +110,7 @@ class Network:
 
     def __post_init__(self) -> None:
         self.check_edges("network.window", self.window)
+        _law(self.initial_sd_hu > 0, "network.initial_sd_hu", "needs HU > 0")
         only = self.kind == "multires" or not self.uncertainty
         _law(only, "network.uncertainty", "only the multires network has a variance head")
         plain = self.kind == "multires" or self.dropout.place == "none"
@@ -156,6 +158,7 @@ class Sampling:
         _law(self.batch >= 1, "sampling.batch", "needs at least 1")
         _law(0 <= self.body_share <= 1, "sampling.body_share", "needs a share in 0..1")
         _law(0 <= self.augment_share <= 1, "sampling.augment_share", "needs a share in 0..1")
+        _law(0 <= self.scaling < 1, "sampling.scaling", "needs 0 <= scaling < 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +177,7 @@ class Train:
 
     def __post_init__(self) -> None:
         _law(self.steps >= 1, "train.steps", "needs at least 1")
+        _law(self.learning_rate > 0, "train.learning_rate", "needs a rate > 0")
         _law(self.report_every >= 1, "train.report_every", "needs at least 1")
         _law(self.validate_every >= 1, "train.validate_every", "needs at least 1")
 
@@ -204,6 +208,8 @@ class Config:
 
     def __post_init__(self) -> None:
         _law(self.schema == SCHEMA, "schema", f"this version reads schema {SCHEMA}")
+        _law(0 <= self.seed < 2**31, "seed", f"needs 0 to {2**31 - 1}")
+        _law(min(self.spacing_mm or (1,)) > 0, "spacing_mm", "needs millimetres > 0, or null")
         self.network.check_edges("predict.tile", self.predict.tile)
 
 

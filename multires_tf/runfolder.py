@@ -104,7 +104,11 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         if path.is_dir() and not path.is_symlink():
             retired = path.with_name(f".{uuid.uuid4().hex[:8]}.retired")
             path.rename(retired)
-            beside.rename(path)
+            try:
+                beside.rename(path)
+            except OSError:
+                retired.rename(path)
+                raise
             shutil.rmtree(retired)
         else:
             os.replace(beside, path)
@@ -133,6 +137,6 @@ def locked(path: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            reason = "another process trains in this folder; wait for it, or use another --workdir"
+            reason = "another process works in this folder; wait for it, or use another --workdir"
             raise errors.UserError(f"{path.parent}: {reason}") from None
         yield

@@ -68,24 +68,31 @@ def _device_names(devices: str, gpus: int) -> list[str]:
     if devices == "auto":
         return [f"/gpu:{i}" for i in range(gpus)] or ["/cpu:0"]
     names = devices.split(",")
+    cpus = sum(name.startswith("cpu") for name in names)
     for name in names:
         form = re.fullmatch(r"(cpu|gpu)(?::(\d+))?", name)
         if form is None:
             raise errors.UserError(f"--devices {devices}: '{name}' is not of the form cpu or gpu:0")
         if form[1] == "gpu" and int(form[2] or 0) >= gpus:
             raise errors.UserError(f"--devices {devices}: no '{name}' here; {gpus} GPUs are found")
-    _make_logical_cpus(sum(name.startswith("cpu") for name in names))
-    return ["/" + (name if ":" in name else f"{name}:0") for name in names]
+        if form[1] == "cpu" and int(form[2] or 0) >= cpus:
+            raise errors.UserError(f"--devices {devices}: count CPUs from cpu:0 on, without a gap")
+    numbered = [name if ":" in name else f"{name}:0" for name in names]
+    if len(set(numbered)) < len(numbered):
+        raise errors.UserError(f"--devices {devices}: names a device twice; give each once")
+    _make_logical_cpus(cpus)
+    return [f"/{name}" for name in numbered]
 
 
 def _make_logical_cpus(count: int) -> None:
     """Splits the CPU into `count` devices, so that mirrored training can be tried without GPUs."""
+    if count < 2:
+        return
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
-    if count > 1:
-        parts = [tf.config.LogicalDeviceConfiguration()] * count
-        tf.config.set_logical_device_configuration(cpu, parts)
+    parts = [tf.config.LogicalDeviceConfiguration()] * count
+    tf.config.set_logical_device_configuration(cpu, parts)
 
 
 def provenance(seed: int) -> dict[str, Any]:

@@ -46,7 +46,9 @@ def merge(into: dict[str, Any], difference: dict[str, Any], source: str, prefix:
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             merge(into[key], value, source, f"{prefix}{key}.")
         elif prefix and into and key not in into:
-            raise errors.UserError(f"{source}: {_unknown(f'{prefix}{key}', [prefix + k for k in into])}")
+            raise errors.UserError(
+                f"{source}: {_unknown(f'{prefix}{key}', [prefix + k for k in into])}"
+            )
         else:
             into[key] = value
 
@@ -72,7 +74,7 @@ def build(kind: type, content: Any, prefix: str) -> Any:
 
 def _value(hint: Any, value: Any, key: str) -> Any:
     """Checks one value against its annotation, without guessing."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, f"{key}.")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
@@ -106,7 +108,7 @@ def _scalar(hint: type, value: Any, key: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         advice = "; YAML reads 1e-4 as text, write 1.0e-4" if hint is float else ""
         raise errors.UserError(f"{key}: needs {hint.__name__}, not {value!r}{advice}")
-    if hint is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise errors.UserError(f"{key}: needs a finite number, not {value!r}")
     return value
 

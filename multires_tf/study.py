@@ -1,4 +1,4 @@
-"""A study: arms (one config each) taken through the verbs, resumable, and their numbers side by side.
+"""A study: arms (one config each) taken through the verbs, and their numbers side by side.
 
 What experiments are written in. Every verb runs in a process of its own, as a user would run it, so
 that arms cannot disturb each other; a finished arm is skipped by the verbs themselves.
@@ -74,7 +74,7 @@ def run(
 
 
 def numbers(folder: pathlib.Path) -> dict[str, Any]:
-    """The best validation MAE of a run, its step and time, and its test scores where there are any."""
+    """The best validation MAE of a run, its step and time, and its test scores, if any."""
     run_folder = runfolder.RunFolder(folder)
     with open(run_folder.need(run_folder.history, "train"), newline="") as file:
         rows = list(csv.DictReader(file))
@@ -87,7 +87,7 @@ def numbers(folder: pathlib.Path) -> dict[str, Any]:
     }
     if run_folder.scores_json.exists():
         scores = json.loads(run_folder.scores_json.read_text(encoding="utf-8"))
-        found |= {name: value for name, value in scores["mean"].items()}
+        found |= scores["mean"]
     return found
 
 

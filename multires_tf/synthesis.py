@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,11 @@ class Tiling:
 
     def fitted(self, shape: Sequence[int]) -> Tiling:
         """The same with tiles no larger than a small volume needs."""
-        edges = (
+        z, y, x = (
             min(t, -(-n // self.multiple) * self.multiple) if t > 1 else t
             for t, n in zip(self.tile, shape, strict=True)
         )
-        return dataclasses.replace(self, tile=tuple(edges))
+        return dataclasses.replace(self, tile=(z, y, x))
 
 
 def predict_volume(
@@ -58,18 +58,16 @@ def predict_volume(
     from multires_tf.data import blending, pipeline, windows
 
     plan = tiling.fitted(volume.shape)
-    starts = windows.plan_tiles(
-        volume.shape, plan.tile, plan.overlap, multiple=max(plan.scales)
-    )
-    canvas = None
+    starts = windows.plan_tiles(volume.shape, plan.tile, plan.overlap, multiple=max(plan.scales))
+    canvas: blending.Canvas | None = None
     for start in tqdm.tqdm(starts, desc=label, unit="tile", disable=quiet, leave=False):
-        mr = pipeline.read_windows(
-            volume, start, plan.tile, window=plan.window, scales=plan.scales
-        )
+        mr = pipeline.read_windows(volume, start, plan.tile, window=plan.window, scales=plan.scales)
         maps = compute([mr[f"mr_{scale}"][None, ..., None] for scale in plan.scales])
         if canvas is None:
             canvas = blending.Canvas(volume.shape, tuple(maps), tile=plan.tile, starts=starts)
         canvas.add(start, maps)
+    if canvas is None:
+        raise ValueError(f"a volume of shape {tuple(volume.shape)} has no tile")
     return {name: canvas.result(name) for name in maps}
 
 
@@ -102,18 +100,24 @@ def monte_carlo(nets: Any, *, samples: int, seed: int) -> Compute:
         call = functools.partial(model, training=False)
         return tf.function(call, reduce_retracing=True, jit_compile=False)
 
-    shared, tail = (compiled(m) if m else None for m in (nets.shared, nets.tail))
-    plain = compiled(nets.plain)
+    if nets.tail is None:
+        plain = compiled(nets.plain)
+
+        def passes(inputs: list[Any]) -> Iterator[dict[str, Any]]:
+            yield plain(inputs)
+
+    else:
+        shared, tail = compiled(nets.shared), compiled(nets.tail)
+
+        def passes(inputs: list[Any]) -> Iterator[dict[str, Any]]:
+            features = shared(inputs)
+            for draw in range(samples):
+                yield tail([*features, tf.constant([[seed, draw]], tf.int32)])
 
     def compute(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
-        tensors = [tf.constant(i) for i in inputs]
         draws = uncertainty.Accumulator()
-        if tail is None:
-            draws.add(**_maps(plain(tensors)))
-        else:
-            features = shared(tensors)
-            for draw in range(samples):
-                draws.add(**_maps(tail([*features, tf.constant([[seed, draw]], tf.int32)])))
+        for outputs in passes([tf.constant(i) for i in inputs]):
+            draws.add(**_maps(outputs))
         return _present(draws.estimate())
 
     return compute

@@ -62,7 +62,7 @@ def test_another_grid_is_refused(tmp_path):
 def test_a_broken_file_is_refused(tmp_path):
     run = _prepare(tmp_path, GRID, GRID, _ramp(GRID))
     (run.prediction("s") / "ct.nii.gz").write_bytes(b"\x1f\x8b not an image")
-    with pytest.raises(errors.UserError, match="not a readable image; run 'predict' again"):
+    with pytest.raises(errors.UserError, match=r"ct.nii.gz: not an image.*; run 'predict' again"):
         comparison.load(run, "s")
 
 

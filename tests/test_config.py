@@ -37,7 +37,7 @@ def test_later_settings_win():
         ("netwrk.window=3", "did you mean 'network'"),
         ("train.steps=ten", "train.steps: needs int"),
         ("train.learning_rate=1e-4", "write 1.0e-4"),
-        ("network.norm.kind=layer", "network.norm.kind: 'layer' is not one of batch, group"),
+        ("network.norm.kind=layer", "network.norm.kind: 'layer' is not one of batch"),
         ("network.window=[81, 80, 80]", "network.window: needs multiples of 16, not 81"),
         ("network.window=[80, 80]", "network.window: needs 3 values, has 2"),
         ("predict.tile=[0, 80, 80]", "predict.tile"),
@@ -46,6 +46,12 @@ def test_later_settings_win():
         ("seed=true", "seed: needs int"),
         ("train.steps", "needs the form section.key=value"),
         ("schema=99", "schema"),
+        ("seed=-1", "seed: needs 0 to 2147483647"),
+        ("spacing_mm=[2.0, 0.0, 2.0]", "spacing_mm: needs millimetres > 0"),
+        ("network.norm.groups=0", "network.norm.groups: needs at least 1"),
+        ("network.initial_sd_hu=0", "network.initial_sd_hu: needs HU > 0"),
+        ("sampling.scaling=1.5", "sampling.scaling"),
+        ("train.learning_rate=0", "train.learning_rate: needs a rate > 0"),
     ],
 )
 def test_a_slip_names_its_key(setting, named):

@@ -119,9 +119,7 @@ def _keys(kind: type) -> set[str]:
 
 
 def test_no_knob_is_dead():
-    code = "".join(
-        path.read_text(encoding="utf-8") for path in MODULES if path.name != "config.py"
-    )
+    code = "".join(path.read_text(encoding="utf-8") for path in MODULES if path.name != "config.py")
     laws = (PACKAGE / "config.py").read_text(encoding="utf-8")
     for key in sorted(_keys(config.Config)):
         read = re.search(rf"\.{key}\b", code) or re.search(rf"self\.{key} ==|\.{key}\b.*!=", laws)

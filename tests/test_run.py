@@ -129,13 +129,23 @@ def test_a_new_image_of_any_orientation_gets_maps_on_its_own_grid(finished, phan
     turned = sitk.PermuteAxes(mr, [2, 0, 1])[::-1, :, :]
     sitk.WriteImage(turned, str(tmp_path / "turned.nii.gz"))
     flags = ["--samples", 1, "--output"]
-    run("predict", "--workdir", finished, "--input", tmp_path / "turned.nii.gz", *flags, tmp_path / "a")
+    run(
+        "predict",
+        "--workdir",
+        finished,
+        "--input",
+        tmp_path / "turned.nii.gz",
+        *flags,
+        tmp_path / "a",
+    )
     straight = phantoms / subject / "mr.nii.gz"
     run("predict", "--workdir", finished, "--input", straight, *flags, tmp_path / "b")
     made, plain = (sitk.ReadImage(str(tmp_path / name / "ct.nii.gz")) for name in "ab")
     assert made.GetSize() == turned.GetSize()
     back = sitk.DICOMOrient(made, "LPS")
-    difference = sitk.GetArrayFromImage(back) - sitk.GetArrayFromImage(sitk.DICOMOrient(plain, "LPS"))
+    difference = sitk.GetArrayFromImage(back) - sitk.GetArrayFromImage(
+        sitk.DICOMOrient(plain, "LPS")
+    )
     assert np.abs(difference).max() <= 1
 
 

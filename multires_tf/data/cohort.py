@@ -151,10 +151,8 @@ def _subject(row: dict[str, str | None], path: Path, line: int) -> Subject:
         )
     if not value["mr"]:
         raise _unfused(f"{path}, line {line}: subject {name}")
-    mr, ct, mask = (
-        path.parent / value[role] if value[role] else None for role in ("mr", "ct", "mask")
-    )
-    return Subject(name, mr, ct, mask, split)
+    ct, mask = (path.parent / value[role] if value[role] else None for role in ("ct", "mask"))
+    return Subject(name, path.parent / value["mr"], ct, mask, split)
 
 
 def _check_unique(subjects: Sequence[Subject], path: Path) -> None:

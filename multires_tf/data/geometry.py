@@ -17,6 +17,8 @@ import SimpleITK as sitk
 # Two grids closer than this, in voxels at the far end, are the same grid: headers are rounded.
 SAME_GRID_VOXELS = 0.02
 
+Vector = Sequence[float] | np.ndarray
+
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
@@ -44,11 +46,11 @@ class Geometry:
         """(3, 3) physical step of index x, y, z in column k."""
         return self.matrix * np.asarray(self.spacing_mm[::-1])
 
-    def position_mm(self, index_xyz: Sequence[float]) -> np.ndarray:
+    def position_mm(self, index_xyz: Vector) -> np.ndarray:
         """Returns the physical point (x, y, z) of a continuous index (x, y, z)."""
         return np.asarray(self.origin_mm) + self.steps_mm @ np.asarray(index_xyz, np.float64)
 
-    def index_xyz(self, position_mm: Sequence[float]) -> np.ndarray:
+    def index_xyz(self, position_mm: Vector) -> np.ndarray:
         """Returns the continuous index (x, y, z) of a physical point (x, y, z)."""
         offset = np.asarray(position_mm, np.float64) - np.asarray(self.origin_mm)
         return np.linalg.solve(self.steps_mm, offset)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,14 +22,17 @@ from multires_tf.data import dicom, geometry, nifti
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 _KEPT = (sitk.sitkInt16, sitk.sitkFloat32)
+# There is one stderr: two threads that took turns in hiding it could lose it for good.
+_STDERR = threading.Lock()
 
 
-def read(path: Path, *, series: str | None = None) -> sitk.Image:
+def read(path: Path, *, series: str | None = None, may_be_flat: bool = False) -> sitk.Image:
     """Reads a 3-D image and checks its voxels; int16 and float32 are kept, all else is float32.
 
     Args:
       path: a file, or a folder with a DICOM series.
       series: UID or description of the DICOM series, where a folder has several.
+      may_be_flat: voxels that are all the same are fine: a map, not a scan.
 
     Raises:
       UserError: the file is missing, cut short, no image, not 3-D or not scalar; its axes are not
@@ -47,7 +51,10 @@ def read(path: Path, *, series: str | None = None) -> sitk.Image:
         image = _execute(path, sitk.ReadImage)
     if image.GetPixelID() not in _KEPT:
         image = sitk.Cast(image, sitk.sitkFloat32)
-    _check_voxels(sitk.GetArrayViewFromImage(image), path)
+    array = sitk.GetArrayViewFromImage(image)
+    _check_finite(int(np.count_nonzero(~np.isfinite(array))), path)
+    if not may_be_flat:
+        _check_contrast(array, path)
     return image
 
 
@@ -105,9 +112,9 @@ def _damaged(path: Path) -> errors.UserError:
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Keeps the chatter of ITK's C++ readers off the terminal: the user gets our one line."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
+    with _STDERR, tempfile.TemporaryFile() as sink:
+        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+        kept = os.dup(2)
         os.dup2(sink.fileno(), 2)
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
         try:
@@ -149,8 +156,7 @@ def _check_finite(not_finite: int, path: Path) -> None:
         )
 
 
-def _check_voxels(array: np.ndarray, path: Path) -> None:
-    _check_finite(int(np.count_nonzero(~np.isfinite(array))), path)
+def _check_contrast(array: np.ndarray, path: Path) -> None:
     if array.min() == array.max():
         raise errors.UserError(
             f"{path}: all voxels are {array.flat[0]:g}; give an image with something in it"
@@ -175,6 +181,13 @@ def check_overlap(mr: geometry.Geometry, ct: geometry.Geometry, *, mr_path: Path
         raise errors.UserError(
             f"{ct_path}: does not overlap {mr_path} in space; give a pair in one frame"
         )
+
+
+def fingerprint(path: Path) -> list[int]:
+    """Returns bytes and time of change (ns) of a file, or of all files of a folder."""
+    files = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
+    states = [file.stat() for file in files]
+    return [sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)]
 
 
 def write(image: sitk.Image | np.ndarray, path: Path, *, grid: geometry.Geometry | None = None):

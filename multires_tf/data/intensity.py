@@ -54,4 +54,5 @@ def unit_to_ct(unit: Any, window_hu: Sequence[float]) -> Any:
 
 def clip_hu(ct_hu: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
     """Clips CT to the window; float32."""
-    return np.clip(np.asarray(ct_hu, np.float32), *window_hu)
+    low, high = window_hu
+    return np.clip(np.asarray(ct_hu, np.float32), low, high)

@@ -106,7 +106,7 @@ def is_blanked_background(zero: np.ndarray, body: np.ndarray) -> bool:
     air = ~body
     covered = np.count_nonzero(zero & air)
     hidden = np.count_nonzero(zero & body)
-    return covered >= 0.8 * np.count_nonzero(air) and hidden <= 0.05 * np.count_nonzero(body)
+    return bool(covered >= 0.8 * np.count_nonzero(air) and hidden <= 0.05 * np.count_nonzero(body))
 
 
 def _solid(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:

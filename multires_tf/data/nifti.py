@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import io
 import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def examine(path: Path) -> Findings:
         return Findings(complete=False, not_finite=0)
 
 
-def _examine(stream: BinaryIO) -> Findings:
+def _examine(stream: gzip.GzipFile | io.BufferedReader) -> Findings:
     layout = _layout(stream.read(_HEADER_BYTES))
     if layout is None:
         return Findings(complete=False, not_finite=0)

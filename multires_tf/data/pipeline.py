@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multires_tf import errors
-from multires_tf.data import augmentation, sampling, store, windows
+from multires_tf.data import augmentation, intensity, sampling, store, windows
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -89,15 +90,6 @@ class Recipe:
         return [f"mr_{s}" for s in self.scales] + truths
 
 
-def ct_to_unit(ct_hu: np.ndarray, ct_window_hu: Sequence[float]) -> np.ndarray:
-    """Returns (clip(ct) - low) / (high - low), float32."""
-    low, high = ct_window_hu
-    unit = np.clip(ct_hu, low, high, dtype=np.float32)
-    unit -= np.float32(low)
-    unit *= np.float32(1 / (high - low))
-    return unit
-
-
 def read_windows(
     mr: store.Pyramid,
     start: Sequence[int],
@@ -154,7 +146,8 @@ def training_window(
     read = _reader(volume.pyramids, change)
     arrays = {f"mr_{s}": read("mr", s, boxes[s]) for s in recipe.scales}
     for s in recipe.supervised_scales:
-        arrays[f"ct_{s}"] = ct_to_unit(read("ct", s, boxes[s]), recipe.ct_window_hu)
+        ct_hu = intensity.clip_hu(read("ct", s, boxes[s]), recipe.ct_window_hu)
+        arrays[f"ct_{s}"] = intensity.ct_to_unit(ct_hu, recipe.ct_window_hu)
         # Interpolated, a voxel has truth only where all its neighbours have.
         arrays[f"weight_{s}"] = (read("mask", s, boxes[s]) >= 1 - 1e-3).astype(np.float32)
     return arrays, subject, start
@@ -179,6 +172,15 @@ def _reader(pyramids: Mapping[str, store.Pyramid], change: sampling.Change):
         return augmentation.warp(array, matrix, source=source, window=box, fill=pyramid.fill)
 
     return read
+
+
+def complaint(error: Exception) -> errors.UserError | None:
+    """Returns the UserError behind an error of a dataset of `training_windows`, if there is one.
+
+    TensorFlow hands on what goes wrong in Python as text: "...: UserError: <what it said>".
+    """
+    found = re.search(r"\bUserError: (.+)", str(error))
+    return errors.UserError(found[1]) if found else None
 
 
 def training_windows(
@@ -230,10 +232,11 @@ def training_windows(
     """
     import tensorflow as tf
 
+    low_hu, high_hu = ct_window_hu
     recipe = Recipe(
         seed=seed,
         batch=batch,
-        window=tuple(window),
+        window=windows.triple(window),
         scales=tuple(scales),
         supervised_scales=tuple(supervised_scales),
         body_share=body_share,
@@ -241,7 +244,7 @@ def training_windows(
         rotation_deg=rotation_deg,
         scaling=scaling,
         augment_share=augment_share,
-        ct_window_hu=tuple(ct_window_hu),
+        ct_window_hu=(low_hu, high_hu),
     )
     keys = recipe.keys
     windows.branch_windows((0, 0, 0), window, window=window, scales=scales)

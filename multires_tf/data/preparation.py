@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -38,6 +39,15 @@ class PreparedMr:
     source: geometry.Geometry
     low: float
     high: float
+
+    def attributes(self) -> dict[str, Any]:
+        """Returns what a subject's stores say about their grid and the MR's intensities."""
+        return {
+            **self.grid.as_dict(),
+            "source": self.source.as_dict(),
+            "mr_low": self.low,
+            "mr_high": self.high,
+        }
 
 
 def canonical_spacing_mm(image: sitk.Image) -> tuple[float, ...]:
@@ -119,10 +129,10 @@ def prepare_ct(
     own = geometry.of_image(image)
     ct_hu = sitk.GetArrayFromImage(image).astype(np.float32)
     measured = ct_hu > masks.PADDING_HU
-    ct_hu = geometry.to_image(np.maximum(ct_hu, np.float32(air_hu)), own)
+    clipped = geometry.to_image(np.maximum(ct_hu, np.float32(air_hu)), own)
     inside = mr.field & resampling.resample_mask(measured, own, mr.grid, share=_WHOLLY)
     mask = np.where(inside, FIELD, OUTSIDE).astype(np.uint8)
     mask[inside & resampling.resample_mask(*body, mr.grid, share=0.5)] = BODY
     if not (mask == BODY).any():
         raise errors.UserError("no part of the body is in both MR and CT; give a pair in one frame")
-    return resampling.resample(ct_hu, mr.grid, fill=air_hu), mask
+    return resampling.resample(clipped, mr.grid, fill=air_hu), mask

@@ -31,19 +31,7 @@ def resample(image: sitk.Image, grid: geometry.Geometry, *, fill: float) -> np.n
     own = geometry.of_image(image)
     if geometry.same_grid(own, grid):
         return sitk.GetArrayFromImage(image)
-    image = _snapped(_smoothed(image, grid), grid)
-    moved = sitk.Resample(
-        image,
-        grid.size[::-1],
-        sitk.Transform(),
-        sitk.sitkLinear,
-        grid.origin_mm,
-        grid.spacing_mm[::-1],
-        grid.direction,
-        fill,
-        sitk.sitkFloat32,
-    )
-    return sitk.GetArrayFromImage(moved)
+    return _interpolated(_snapped(_smoothed(image, grid), grid), grid, fill=fill)
 
 
 def resample_mask(
@@ -62,6 +50,18 @@ def resample_mask(
     return resample(geometry.to_image(mask, own), grid, fill=0.0) >= share
 
 
+def interpolate(image: sitk.Image, grid: geometry.Geometry) -> np.ndarray:
+    """Returns a predicted map on the prepared grid, where it came from, as float32 (z, y, x).
+
+    Unlike a scan it is never smoothed: it holds nothing finer. Voxels that reach past its last
+    centre, yet inside its field, take its value.
+    """
+    image = sitk.Cast(_in_order_of(image, grid), sitk.sitkFloat32)
+    if geometry.same_grid(geometry.of_image(image), grid):
+        return sitk.GetArrayFromImage(image)
+    return _interpolated(image, grid, fill=None)
+
+
 def restore(
     array: np.ndarray, prepared: geometry.Geometry, source: geometry.Geometry, *, fill: float
 ) -> np.ndarray:
@@ -78,6 +78,21 @@ def restore(
       its axes, the values are untouched.
     """
     return resample(geometry.to_image(array, prepared), source, fill=fill)
+
+
+def _interpolated(image: sitk.Image, grid: geometry.Geometry, *, fill: float | None) -> np.ndarray:
+    """Linear; outside the image's field `fill`, or the nearest voxel where that is None."""
+    resample = sitk.ResampleImageFilter()
+    resample.SetSize(grid.size[::-1])
+    resample.SetOutputSpacing(grid.spacing_mm[::-1])
+    resample.SetOutputOrigin(grid.origin_mm)
+    resample.SetOutputDirection(grid.direction)
+    resample.SetInterpolator(sitk.sitkLinear)
+    if fill is None:
+        resample.SetUseNearestNeighborExtrapolator(True)
+    else:
+        resample.SetDefaultPixelValue(fill)
+    return sitk.GetArrayFromImage(resample.Execute(image))
 
 
 def _in_order_of(image: sitk.Image, grid: geometry.Geometry) -> sitk.Image:

@@ -25,6 +25,7 @@ import numpy as np
 import tensorstore
 
 from multires_tf import errors, runfolder
+from multires_tf.data import geometry
 
 SCALES = (1, 2, 4)
 ATTRIBUTE = "multires_tf"
@@ -199,6 +200,16 @@ class Pyramid:
         """(z, y, x) of level 1."""
         z, y, x = self.attributes["spacing_mm"]
         return z, y, x
+
+    @property
+    def grid(self) -> geometry.Geometry:
+        """Where the voxels of level 1 lie."""
+        return geometry.from_dict({**self.attributes, "size": self.shape})
+
+    @property
+    def source(self) -> geometry.Geometry:
+        """The grid of the MR as it came, before it was prepared."""
+        return geometry.from_dict(self.attributes["source"])
 
     def read(self, scale: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         """Reads a window of one level, filled where it reaches beyond the volume.

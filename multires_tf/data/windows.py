@@ -67,12 +67,13 @@ def _branch_window(
 ) -> Window:
     margins = [(edge - edge // scale) // 2 for edge in window]
     return Window(
-        start=_triple(o // scale - margin for o, margin in zip(start, margins, strict=True)),
-        size=_triple(t // scale + 2 * margin for t, margin in zip(tile, margins, strict=True)),
+        start=triple(o // scale - margin for o, margin in zip(start, margins, strict=True)),
+        size=triple(t // scale + 2 * margin for t, margin in zip(tile, margins, strict=True)),
     )
 
 
-def _triple(values: Iterable[int]) -> Triple:
+def triple(values: Iterable[int]) -> Triple:
+    """Returns the three values of (z, y, x) as a tuple."""
     z, y, x = values
     return z, y, x
 
@@ -132,4 +133,4 @@ def plan_tiles(
         tile_starts(length, edge, overlap, multiple=multiple)
         for length, edge in zip(shape, tile, strict=True)
     ]
-    return [_triple(start) for start in itertools.product(*axes)]
+    return [triple(start) for start in itertools.product(*axes)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +39,10 @@ def prepared_subject(
     y = int(np.argmax(body.sum(axis=(0, 2))))
     z = int(np.argmax(body.sum(axis=(1, 2))))
     # Head up: z grows towards the head, pictures grow downwards.
-    cuts = [(np.s_[::-1, y], (0, 2), f"coronal, y = {y}"), (np.s_[z], (1, 2), f"axial, z = {z}")]
+    cuts: list[tuple[Any, tuple[int, int], str]] = [
+        (np.s_[::-1, y], (0, 2), f"coronal, y = {y}"),
+        (np.s_[z], (1, 2), f"axial, z = {z}"),
+    ]
     extent_mm = np.asarray(mask.shape) * np.asarray(spacing_mm)
     heights = [extent_mm[axes[0]] for _, axes, _ in cuts]
     scale = _LONGEST_INCHES / max(*heights, extent_mm[2])

@@ -103,7 +103,7 @@ def multires(
     if tuple(scales) != tuple(2**k for k in range(len(scales))) or not scales:
         raise ValueError(f"scales are 1, 2, 4, ..., not {tuple(scales)}")
     plan = _Plan(
-        window=tuple(window),
+        window=window,
         everywhere=dropout == "everywhere",
         trunk=highres3dnet.Trunk(tuple(filters), blocks, tuple(dilations)),
         fc=tuple(fc),
@@ -118,7 +118,7 @@ def multires(
     early = [_begun(bin_, plan, f"branch_{s}", mr) for s, mr in zip(scales, inputs, strict=True)]
     plain = keras.Model(inputs, _finished(bin_, plan, early, None), name="multires")
     if dropout == "none":
-        return Networks(plain, None, None, None, tuple(scales), tuple(window))
+        return Networks(plain, None, None, None, tuple(scales), window)
     draw = keras.Input((2,), dtype="int32", name="draw")
     handed = [
         [_input_like(t, f"{s}_{i}") for i, t in enumerate(e)]
@@ -134,7 +134,7 @@ def multires(
             [*_flat(handed), draw], _finished(bin_, plan, handed, draw), name="multires_tail"
         ),
         scales=tuple(scales),
-        window=tuple(window),
+        window=window,
     )
 
 
@@ -173,7 +173,7 @@ def unet(
         Networks with `plain` alone, on the input mr_1.
     """
     bin_ = parts.Parts(parts.Norm(norm, groups, batch_statistics, momentum), seed=seed)
-    shape = unet_3d.Shape(tuple(kernel), base, levels, extra_convs, extra_width)
+    shape = unet_3d.Shape(kernel, base, levels, extra_convs, extra_width)
     mr = keras.Input((None, None, None, 1), name="mr_1")
     x = unet_3d.body(bin_, mr, shape)
     ct = bin_.output("ct", x, initial=initial_ct, norm=output_norm)
@@ -183,9 +183,9 @@ def unet(
 
 def _begun(bin_: parts.Parts, plan: _Plan, name: str, mr: Any) -> list:
     """A branch up to its first dropped layer: the tensors that all draws have in common."""
-    start = list(highres3dnet.stem(bin_, name, mr, plan.trunk))
+    start = highres3dnet.stem(bin_, name, mr, plan.trunk)
     if plan.everywhere:
-        return start
+        return list(start)
     x = highres3dnet.body(bin_, name, *start, plan.trunk, None)
     return [highres3dnet.series(bin_, name, x, plan.fc)]
 
@@ -196,7 +196,8 @@ def _finished(bin_: parts.Parts, plan: _Plan, early: list[list], draw: Any) -> d
     for power in reversed(range(len(early))):
         scale, name, x = 2**power, f"branch_{2**power}", early[power][0]
         if plan.everywhere:
-            x = highres3dnet.body(bin_, name, *early[power], plan.trunk, draw)
+            identity, opened = early[power]
+            x = highres3dnet.body(bin_, name, identity, opened, plan.trunk, draw)
             x = highres3dnet.series(bin_, name, x, plan.fc)
         estimate = _estimate(bin_, plan, name, x, plan.initial_ct, draw)
         if maps is None:

@@ -166,7 +166,7 @@ def _places(blocks: Mapping, shape: Architecture, prefix: str) -> dict[str, tupl
     """Layer name -> (block, part)."""
     places = {}
 
-    def put(block: str, names: tuple[str, str, str], suffix: str = "") -> None:
+    def put(block: str, names: tuple[str, ...], suffix: str = "") -> None:
         for part, name in zip(("conv_", "bn_", "prelu_acti_"), names, strict=True):
             places[f"{prefix}.{name}"] = (block, part + suffix)
 

@@ -14,6 +14,8 @@ from keras import ops
 from multires_tf.model import kernels
 
 EPSILON = 1e-5
+# Bounds of the correction in batch renormalisation; the values of Ioffe 2017 after its warm-up.
+RENORM_RATIO, RENORM_SHIFT = 3.0, 5.0
 
 
 class _Normalisation(keras.layers.Layer):
@@ -58,16 +60,28 @@ class BatchNorm(_Normalisation):
     by 1 - momentum^n: the initial 0 and 1 never count. `updates` is n; setting it to 0 starts the
     average afresh. Variances are the biased ones, in the average too.
 
+    With `renorm` (batch renormalisation, Ioffe 2017) training, too, normalises by the moving
+    statistics: the batch's own only steer the gradient. Training and inference are then the same
+    function even at batch 1, and the window's absolute intensities stay visible to the network.
+
     Args:
         momentum: decay of the average, 0.9 in NiftyNet.
         statistics: "moving" uses the average in inference, "local" each window's own statistics.
+        renorm: whether to normalise by the moving statistics in training.
     """
 
-    def __init__(self, *, momentum: float = 0.9, statistics: str = "moving", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        momentum: float = 0.9,
+        statistics: str = "moving",
+        renorm: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if statistics not in ("moving", "local"):
             raise ValueError(f"statistics is moving or local, not {statistics!r}")
-        self.momentum, self.statistics = momentum, statistics
+        self.momentum, self.statistics, self.renorm = momentum, statistics, renorm
 
     def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
@@ -77,6 +91,8 @@ class BatchNorm(_Normalisation):
         self.updates = self._weight("updates", (), "zeros", trainable=False)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
+        if training and self.renorm:
+            return self._renormalised(inputs)
         if training:
             out, mean, variance = kernels.batch_norm(inputs, self.gamma, self.beta, self.epsilon)
             self._update(mean, variance)
@@ -85,6 +101,17 @@ class BatchNorm(_Normalisation):
             return self._by_window(inputs, groups=inputs.shape[-1])
         scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
         return kernels.affine(inputs, scale, self.beta - self.moving_mean * scale)
+
+    def _renormalised(self, inputs: Any) -> Any:
+        ones, zeros = ops.ones_like(self.gamma), ops.zeros_like(self.beta)
+        out, mean, variance = kernels.batch_norm(inputs, ones, zeros, self.epsilon)
+        # After the first update the average is this batch: no correction, an ordinary first step.
+        self._update(mean, variance)
+        root = ops.rsqrt(self.moving_variance + self.epsilon)
+        ratio = ops.clip(ops.sqrt(variance + self.epsilon) * root, 1 / RENORM_RATIO, RENORM_RATIO)
+        shift = ops.clip((mean - self.moving_mean) * root, -RENORM_SHIFT, RENORM_SHIFT)
+        ratio, shift = ops.stop_gradient(ratio), ops.stop_gradient(shift)
+        return kernels.affine(out, self.gamma * ratio, self.gamma * shift + self.beta)
 
     def _update(self, mean: Any, variance: Any) -> None:
         updates = self.updates + 1.0
@@ -95,7 +122,7 @@ class BatchNorm(_Normalisation):
         self.updates.assign(updates)
 
     def get_config(self) -> dict:
-        own = {"momentum": self.momentum, "statistics": self.statistics}
+        own = {"momentum": self.momentum, "statistics": self.statistics, "renorm": self.renorm}
         return {**super().get_config(), **own}
 
 

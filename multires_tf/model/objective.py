@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 
 from multires_tf.model import losses, networks
@@ -41,14 +43,13 @@ def build(
         parts = {"square": losses.SquaredError(name="squared_error")(outputs["ct"], truth, weight)}
     total = next(iter(parts.values()))
     if deep_supervision:
-        parts["deep"] = deep_supervision * keras.ops.sum(
-            [
-                losses.SquaredError(name=f"squared_error_{scale}")(
-                    outputs[f"ct_{scale}"], *_truth(scale, inputs)
-                )
-                for scale in nets.scales[1:]
-            ]
-        )
+        squares = [
+            losses.SquaredError(name=f"squared_error_{scale}")(
+                outputs[f"ct_{scale}"], *_truth(scale, inputs)
+            )
+            for scale in nets.scales[1:]
+        ]
+        parts["deep"] = deep_supervision * functools.reduce(keras.ops.add, squares)
         total = total + parts["deep"]
     return keras.Model(inputs, {"loss": total, **parts}, name="objective")
 

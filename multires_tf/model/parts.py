@@ -17,7 +17,7 @@ import keras
 
 from multires_tf.model import layers, normalisation
 
-_OUTPUT_GAIN = 0.02  # outputs start at their bias, give or take sqrt(gain) = 0.14
+_OUTPUT_GAIN = 4e-4  # outputs start at their bias, give or take sqrt(gain) = 0.02 units, 80 HU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Norm:
     """How a network normalises.
 
     Attributes:
-        kind: "batch", "group" or "instance".
+        kind: "batch", "renorm" (batch renormalisation), "group" or "instance".
         groups: groups of group norm.
         batch_statistics: "moving" or "local", what batch norm uses in inference.
         momentum: decay of batch norm's moving statistics.
@@ -38,14 +38,19 @@ class Norm:
 
     def layer(self, name: str, fold: int) -> keras.layers.Layer:
         """Makes a layer of this kind."""
-        if self.kind == "batch":
-            own = {"momentum": self.momentum, "statistics": self.batch_statistics}
-            return normalisation.BatchNorm(name=name, fold=fold, **own)
+        if self.kind in ("batch", "renorm"):
+            return normalisation.BatchNorm(
+                name=name,
+                fold=fold,
+                momentum=self.momentum,
+                statistics=self.batch_statistics,
+                renorm=self.kind == "renorm",
+            )
         if self.kind == "group":
             return normalisation.GroupNorm(name=name, fold=fold, groups=self.groups)
         if self.kind == "instance":
             return normalisation.InstanceNorm(name=name, fold=fold)
-        raise ValueError(f"norm is batch, group or instance, not {self.kind!r}")
+        raise ValueError(f"norm is batch, renorm, group or instance, not {self.kind!r}")
 
 
 class Parts:
@@ -123,5 +128,6 @@ class Parts:
 
 
 def _float32_norm(*, name: str, kind: Norm) -> keras.layers.Layer:
-    own = {"momentum": kind.momentum, "statistics": kind.batch_statistics}
-    return normalisation.BatchNorm(name=name, dtype="float32", **own)
+    return normalisation.BatchNorm(
+        name=name, dtype="float32", momentum=kind.momentum, statistics=kind.batch_statistics
+    )

@@ -64,13 +64,13 @@ class Accumulator:
         step = ct - self._mean
         self._mean += step / self._draws
         self._squares += step * (ct - self._mean)
-        if log_var is not None:
+        if self._noise is not None:
             variance = np.exp(np.asarray(log_var).astype(self._dtype, copy=False))
             self._noise += (variance - self._noise) / self._draws
 
     def estimate(self) -> Estimate:
         """Returns what the draws so far say together."""
-        if self._mean is None:
+        if self._mean is None or self._squares is None:
             raise ValueError("no draw was added")
         epistemic = self._squares / (self._draws - 1) if self._draws > 1 else None
         noise = None if self._noise is None else self._noise.copy()

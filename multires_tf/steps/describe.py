@@ -54,7 +54,7 @@ def _receptive_field(network: configs.Network) -> int:
     from multires_tf.model import receptive_field
 
     if network.kind == "unet":
-        shape = network.unet
-        return receptive_field.unet(levels=shape.levels, extra_convs=shape.extra_convs)
-    shape = network.multires
-    return receptive_field.highres3dnet(blocks=shape.blocks, dilations=shape.dilations)
+        unet = network.unet
+        return receptive_field.unet(levels=unet.levels, extra_convs=unet.extra_convs)
+    branch = network.multires
+    return receptive_field.highres3dnet(blocks=branch.blocks, dilations=branch.dilations)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from multires_tf import comparison, errors, runfolder
+from multires_tf import assembly, comparison, errors, runfolder
 from multires_tf.measure import baseline, calibration, scores, statistics
 
 CONTRACT = (
@@ -36,7 +36,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
         errors.UserError: nothing was prepared or predicted, or a prediction cannot be compared.
     """
     folder = runfolder.RunFolder(workdir)
-    subjects = comparison.subjects(folder, SPLIT)
+    subjects = assembly.subjects(folder, SPLIT)
     for subject in subjects:
         folder.need(folder.prediction(subject) / "ct.nii.gz", "predict")
     table = _lookup_table(folder)
@@ -57,7 +57,7 @@ def _progress(subjects: list[str], words: str) -> tqdm.tqdm:
 
 def _lookup_table(folder: runfolder.RunFolder) -> baseline.LookupTable:
     fit = baseline.Fit()
-    training = comparison.subjects(folder, "train")
+    training = assembly.subjects(folder, "train")
     with _progress(training, "lookup table") as progress:
         for subject in progress:
             fit.add(*comparison.body_voxels(folder, subject))

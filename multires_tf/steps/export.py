@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from multires_tf import assembly, runfolder, runtime
+from multires_tf import config as configs
 
 # The network's own float32 noise is about 1e-6 of a unit; this is 0.4 HU.
 _TOLERANCE_UNIT = 1e-4
@@ -78,7 +79,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     ]
 
 
-def _in_hu(model: Any, config: Any) -> Any:
+def _in_hu(model: Any, config: configs.Config) -> Any:
     """The same model with outputs in HU."""
     import keras
 
@@ -100,17 +101,16 @@ def _signature(model: Any) -> list[Any]:
     return [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
 
 
-def _compare(folder: pathlib.Path, serve: Any, sample: Any, config: Any) -> float:
+def _compare(folder: pathlib.Path, serve: Any, sample: Any, config: configs.Config) -> float:
     """Largest difference in HU between the network here and the export in a fresh process."""
-    model = sample or serve
     rng = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, Any] = {
         t.name: rng.random((1, *config.network.window, 1), dtype=np.float32) for t in serve.inputs
     }
     expected = {f"serve_{k}": np.asarray(v) for k, v in serve(list(arrays.values())).items()}
     if sample is not None:
         arrays["draw"] = np.array([[7, 3]], np.int32)
-        found = model(list(arrays.values()))
+        found = sample(list(arrays.values()))
         expected.update({f"sample_{k}": np.asarray(v) for k, v in found.items()})
     with tempfile.TemporaryDirectory() as scratch:
         given, results = (str(pathlib.Path(scratch) / f"{n}.npz") for n in ("in", "out"))

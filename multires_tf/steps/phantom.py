@@ -11,11 +11,10 @@ import os
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import tqdm
 
 from multires_tf import errors, runfolder
-from multires_tf.data import cohort
+from multires_tf.data import cohort, geometry, images
 from multires_tf.data.phantom import subject, tissues
 
 SHARES = (22, 5, 5)  # training, validation, test
@@ -97,9 +96,19 @@ def _check_folder(out: Path, note: Path, made: dict) -> None:
         )
 
 
-def _make(out: Path, names: list[str], missing: list[int], **options) -> None:
+def _make(
+    out: Path,
+    names: list[str],
+    missing: list[int],
+    *,
+    seed: int,
+    spacing_mm: float,
+    stations: bool,
+) -> None:
     """Simulates the missing subjects, two at a time where that pays."""
-    work = functools.partial(_write_subject, out, **options)
+    work = functools.partial(
+        _write_subject, out, seed=seed, spacing_mm=spacing_mm, stations=stations
+    )
     jobs = [(names[i], i) for i in missing]
     bar = functools.partial(tqdm.tqdm, total=len(jobs), desc="phantoms", unit="subject")
     if len(jobs) < 4 or (os.cpu_count() or 1) < 2:
@@ -132,23 +141,23 @@ def _write_subject(
 
 
 def _write(array: np.ndarray, path: Path, made: subject.Subject, first: int = 0) -> None:
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing((made.spacing_mm,) * 3)
     x, y, z = made.origin_mm
-    image.SetOrigin((x, y, z + first * made.spacing_mm))
-    sitk.WriteImage(image, str(path), useCompression=True)
+    grid = geometry.Geometry(
+        size=array.shape,
+        spacing_mm=(made.spacing_mm,) * 3,
+        origin_mm=(x, y, z + first * made.spacing_mm),
+        direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+    )
+    images.write(array, path, grid=grid)
 
 
 def _table(names: list[str], seed: int, stations: bool) -> str:
     """Returns cohort.csv; with stations the column mr stays empty: they have to be fused first."""
-    pairs = [
-        cohort.Subject(name, Path(name, "mr.nii.gz"), Path(name, "ct.nii.gz"), None, "")
-        for name in names
-    ]
+    pairs = [cohort.Subject(name, Path(name, "mr.nii.gz"), None, None, "") for name in names]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("subject", "mr", "ct", "split"))
     for one in cohort.draw_splits(pairs, SHARES, seed):
         mr = "" if stations else one.mr.as_posix()
-        rows.writerow((one.subject, mr, one.ct.as_posix(), one.split))
+        rows.writerow((one.subject, mr, f"{one.subject}/ct.nii.gz", one.split))
     return text.getvalue()

@@ -15,9 +15,11 @@ import tqdm
 
 from multires_tf import assembly, errors, runfolder, runtime, synthesis
 from multires_tf import config as configs
-from multires_tf.data import cohort, geometry, images, preparation, resampling, store
+from multires_tf.data import cohort, images, preparation, resampling, store
 
 UNCERTAINTIES = ("aleatoric_sd_hu", "epistemic_sd_hu")
+_FACTS = "prediction.json"
+_MAPS = ("ct", *UNCERTAINTIES, "total_sd_hu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,7 @@ def run(
     settings = _Settings(samples if nets.sampler else 1, seed, edges, position["step"])
     compute = synthesis.monte_carlo(nets, samples=settings.samples, seed=seed)
     predictor = _Predictor(config, compute, settings)
-    if input is None:
+    if input is None or output is None:
         return predictor.test_subjects(folder)
     return predictor.images(input, output, position["spacing_mm"])
 
@@ -87,13 +89,10 @@ class _Predictor:
 
     def test_subjects(self, folder: runfolder.RunFolder) -> list[str]:
         """Predicts from the prepared stores; subjects that are done are left as they are."""
-        subjects = [s for s in cohort.read(folder.need(folder.cohort, "prepare"))]
-        names = [s.subject for s in subjects if s.split == "test"]
-        if not names:
-            raise errors.UserError(f"{folder.cohort}: no subject in split 'test'; name one there")
+        names = assembly.subjects(folder, "test")
         for name in tqdm.tqdm(names, desc="predict", unit="subject"):
-            if not self.is_done(folder.prediction(name)):
-                volume = store.open_pyramid(folder.need(folder.volume(name, "mr"), "prepare"))
+            volume = store.open_pyramid(folder.need(folder.volume(name, "mr"), "prepare"))
+            if not self.is_done(folder.prediction(name), volume.attributes.get("inputs")):
                 self.predict(volume, folder.prediction(name), name)
         return [f"{folder.predictions}: {len(names)} subjects"]
 
@@ -102,10 +101,11 @@ class _Predictor:
     ) -> list[str]:
         """Predicts new images at the spacing that the network was trained on."""
         todo = list(_new_subjects(source, output))
-        for _, path, _ in todo:
+        for _, path, target in todo:
             images.check_header(path)
+            _check_target(target)
         for name, path, target in tqdm.tqdm(todo, desc="predict", unit="subject"):
-            if self.is_done(target):
+            if self.is_done(target, {"mr": images.fingerprint(path)}):
                 continue
             with tempfile.TemporaryDirectory() as scratch:
                 volume = self._prepared(path, pathlib.Path(scratch), spacing_mm)
@@ -126,19 +126,19 @@ class _Predictor:
             )
         except errors.UserError as error:
             raise errors.UserError(f"{path}: {error}") from None
-        attributes = {**mr.grid.as_dict(), "source": mr.source.as_dict()}
-        attributes |= {"mr_low": mr.low, "mr_high": mr.high}
+        attributes = {**mr.attributes(), "inputs": {"mr": images.fingerprint(path)}}
         kept = scratch / "mr.ome.zarr"
         store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
         return store.open_pyramid(kept)
 
-    def is_done(self, target: pathlib.Path) -> bool:
-        """Whether `target` holds this very prediction already."""
+    def is_done(self, target: pathlib.Path, inputs: dict[str, list[int]] | None) -> bool:
+        """Whether `target` holds this very prediction already, of these very images."""
         try:
-            facts = json.loads((target / "prediction.json").read_text(encoding="utf-8"))
+            facts = json.loads((target / _FACTS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return facts.get("settings") == _jsonable(self.settings)
+        made = (facts.get("settings"), facts.get("inputs"))
+        return made == (_jsonable(self.settings), inputs)
 
     def predict(self, volume: store.Pyramid, target: pathlib.Path, name: str) -> None:
         """Writes the maps of one subject, all of them or none."""
@@ -146,10 +146,9 @@ class _Predictor:
         tiling = assembly.tiling(self.config, self.settings.tile)
         unit = synthesis.predict_volume(volume, self.compute, tiling, label=name)
         maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
-        source = geometry.from_dict(volume.attributes["source"])
-        prepared = geometry.from_dict({**volume.attributes, "size": volume.shape})
+        source = volume.source
         restored = {
-            key: resampling.restore(array, prepared, source, fill=self._fill(key))
+            key: resampling.restore(array, volume.grid, source, fill=self._fill(key))
             for key, array in maps.items()
             if key != "total_sd_hu"
         }
@@ -166,14 +165,15 @@ class _Predictor:
                 "subject": name,
                 "samples": self.settings.samples,
                 "settings": _jsonable(self.settings),
+                "inputs": volume.attributes.get("inputs"),
                 "network": self.config.network.kind,
-                "prepared_spacing_mm": list(prepared.spacing_mm),
+                "prepared_spacing_mm": list(volume.spacing_mm),
                 "mr_intensity_range": [volume.attributes["mr_low"], volume.attributes["mr_high"]],
                 "seconds": round(time.perf_counter() - began, 1),
                 "means_by_tissue_hu": _means_by_tissue(ct_hu, restored),
             }
             text = json.dumps(facts, indent=1) + "\n"
-            (beside / "prediction.json").write_text(text, encoding="utf-8")
+            (beside / _FACTS).write_text(text, encoding="utf-8")
 
     def _fill(self, key: str) -> float:
         return self.config.intensity.ct_window_hu[0] if key == "ct" else 0.0
@@ -189,6 +189,20 @@ def _new_subjects(
         return
     for one in cohort.discover(source):
         yield one.subject, one.mr, output / one.subject
+
+
+def _check_target(target: pathlib.Path) -> None:
+    """Refuses a folder that is not ours to replace: new, empty and our own ones are."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise errors.UserError(f"{target}: is a file; give --output a folder")
+    found = {entry.name for entry in target.iterdir()}
+    ours = {_FACTS, *(f"{name}.nii.gz" for name in _MAPS)}
+    if found and (_FACTS not in found or found - ours):
+        raise errors.UserError(
+            f"{target}: holds other files than a prediction; give --output a new folder"
+        )
 
 
 def _jsonable(settings: _Settings) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import dataclasses
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+import numpy as np
 import SimpleITK as sitk
 import tqdm
 
@@ -46,7 +48,7 @@ def run(
         OSError: the disk is full or the folder cannot be written.
     """
     folder = runfolder.RunFolder(workdir)
-    _check_folder(workdir)
+    _check_folder(workdir, data)
     _check_config(folder, config)
     subjects = cohort.discover(data)
     todo = [one for one in subjects if not _is_prepared(folder, one)]
@@ -73,10 +75,13 @@ def run(
     return _lines(folder, subjects, problems)
 
 
-def _check_folder(workdir: pathlib.Path) -> None:
+def _check_folder(workdir: pathlib.Path, data: pathlib.Path) -> None:
     existing = next((part for part in (workdir, *workdir.parents) if part.exists()), workdir)
     if existing.exists() and not existing.is_dir():
         raise errors.UserError(f"{existing}: a file, not a folder; choose another --workdir")
+    # Both have a cohort.csv, and ours would take the place of theirs.
+    if data.exists() and workdir.resolve() == (data if data.is_dir() else data.parent).resolve():
+        raise errors.UserError(f"{workdir}: holds the cohort itself; choose another --workdir")
 
 
 def _check_config(folder: runfolder.RunFolder, config: configs.Config) -> None:
@@ -174,13 +179,8 @@ def _prepare(
         ct_hu, mask = preparation.prepare_ct(loaded["ct"], mr, body=body, air_hu=air_hu)
     except errors.UserError as error:
         raise errors.UserError(f"{one.mr}: {error}") from None
-    attributes = {
-        **mr.grid.as_dict(),
-        "source": mr.source.as_dict(),
-        "mr_low": mr.low,
-        "mr_high": mr.high,
-        "inputs": _fingerprint(one),
-    }
+    attributes = {**mr.attributes(), "inputs": _fingerprint(one)}
+    stores: dict[str, tuple[np.ndarray, float, Literal["mean", "min"]]]
     stores = {"mr": (mr.unit, 0.0, "mean"), "ct": (ct_hu, air_hu, "mean"), "mask": (mask, 0, "min")}
     with runfolder.replacing(folder.volumes / one.subject) as temporary:
         for role, (array, fill, reduce) in stores.items():
@@ -212,9 +212,7 @@ def _fingerprint(one: cohort.Subject) -> dict[str, list[int]]:
         path = getattr(one, role)
         if path is None or not path.exists():
             continue
-        files = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
-        states = [file.stat() for file in files]
-        marks[role] = [sum(s.st_size for s in states), max(s.st_mtime_ns for s in states)]
+        marks[role] = images.fingerprint(path)
     return marks
 
 

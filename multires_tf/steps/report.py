@@ -34,9 +34,9 @@ def run(*, workdir: pathlib.Path) -> list[str]:
         errors.UserError: the run was not evaluated yet, or a file of it is damaged.
     """
     folder = runfolder.RunFolder(workdir)
+    settings = config.parse(folder.need(folder.config, "prepare"))
     rows = _scores(folder.need(folder.scores_csv, "evaluate"))
     summary = _json(folder.need(folder.scores_json, "evaluate"))
-    settings = config.parse(folder.need(folder.config, "prepare"))
     provenance = _json(folder.provenance) if folder.provenance.exists() else {}
     rows.sort(key=lambda row: -row["mae_hu"])
     pictures, histograms = _pictures(folder, rows)

@@ -12,6 +12,7 @@ import tqdm
 
 from multires_tf import assembly, errors, runfolder, runtime, synthesis
 from multires_tf import config as configs
+from multires_tf.data import intensity, pipeline, sampling
 
 # Re-estimation reads windows of its own, apart from those that training sees.
 _STATISTICS_SEED_OFFSET = 1_000_003
@@ -45,9 +46,14 @@ def run(
     with runfolder.locked(folder.lock):
         runtime.start(seed=config.seed, precision=config.train.precision)
         session = _Session.build(folder, config, devices)
-        if dry_run:
-            return session.try_one_step()
-        return session.train()
+        try:
+            return session.try_one_step() if dry_run else session.train()
+        except Exception as error:
+            # A store that is damaged where it was not read before comes out of tf.data.
+            told = pipeline.complaint(error)
+            if told is None:
+                raise
+            raise told from None
 
 
 @dataclasses.dataclass
@@ -198,7 +204,10 @@ class _Session:
         bar.set_postfix(loss=f"{done.means['loss']:.4f}", val_mae_hu=f"{best_hu:.1f}")
 
     def save(self) -> None:
-        """Writes last.npz, best.npz if this is the best so far, and history.csv."""
+        """Writes best.npz if this is the best so far, history.csv and, to close the step, last.npz.
+
+        Whatever a kill leaves unwritten is written again from the last.npz before.
+        """
         from multires_tf.learn import checkpoints
 
         position = {
@@ -207,10 +216,10 @@ class _Session:
             "history": self.history.rows,
             "spacing_mm": self.spacing_mm(),
         }
-        checkpoints.save(assembly.last(self.folder), self.variables, position)
         if self.history.best()[0] == self.step:
             checkpoints.save(assembly.best(self.folder), self.nets.plain.variables, position)
         self.history.write(self.folder.history)
+        checkpoints.save(assembly.last(self.folder), self.variables, position)
 
     def spacing_mm(self) -> list[float]:
         """The grid (z, y, x) that the network knows: the median over the training subjects."""
@@ -240,15 +249,15 @@ class _Session:
         """Mean over the validation subjects of the MAE in HU over the body, whole volumes."""
         self.estimate_statistics()
         compute = synthesis.mean_network(self.nets)
-        low, _ = self.config.intensity.ct_window_hu
+        window_hu = self.config.intensity.ct_window_hu
         errors_hu = []
         for number, volume in enumerate(self.validation):
             stores = volume.pyramids
             unit = synthesis.predict_volume(
                 stores["mr"], compute, assembly.tiling(self.config), label="validate"
             )["ct"]
-            pct_hu = low + unit * assembly.hu_per_unit(self.config)
-            ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == 2
+            pct_hu = intensity.unit_to_ct(unit, window_hu)
+            ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == sampling.BODY
             errors_hu.append(float(np.abs(pct_hu - ct_hu)[body].mean(dtype=np.float64)))
             if number == 0:
                 y = int(np.argmax(body.sum(axis=(0, 2))))

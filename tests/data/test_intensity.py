@@ -42,5 +42,8 @@ def test_every_whole_hu_of_the_window_survives_in_float32():
 
 
 def test_truth_is_clipped_to_the_window():
-    clipped = intensity.clip_hu(np.array([-3024, 0, 5000], np.int16), WINDOW_HU)
-    assert clipped.tolist() == [-1024, 0, 3071]
+    clipped = intensity.clip_hu(np.array([-3024, 0, 1023.5, 5000]), WINDOW_HU)
+    assert clipped.tolist() == [-1024, 0, 1023.5, 3071]
+    unit = intensity.ct_to_unit(clipped, WINDOW_HU)
+    np.testing.assert_allclose(unit, [0, 1024 / 4095, 0.5, 1], atol=1e-6)
+    assert unit.dtype == np.float32

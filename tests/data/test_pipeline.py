@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -188,12 +189,6 @@ def test_flat_windows_of_the_2d_net(cohort):
             assert np.array_equal(row, cut) or np.array_equal(row[:, ::-1], cut)
 
 
-def test_ct_units_are_clipped_to_the_window():
-    unit = pipeline.ct_to_unit(np.array([-2000.0, -1024.0, 1023.5, 3071.0, 9000.0]), (-1024, 3071))
-    np.testing.assert_allclose(unit, [0, 0, 0.5, 1, 1], atol=1e-6)
-    assert unit.dtype == np.float32
-
-
 def test_a_missing_store_is_told_before_the_first_step(tmp_path):
     volume = pipeline.Volume("s", tmp_path / "mr", tmp_path / "ct", tmp_path / "mask")
     with pytest.raises(errors.UserError, match="run 'prepare'"):
@@ -209,3 +204,21 @@ def test_stores_of_different_shape_are_refused(cohort, tmp_path):
     other = pipeline.Volume("s", volume.mr, tmp_path / "ct.ome.zarr", volume.mask)
     with pytest.raises(errors.UserError, match="differ in shape"):
         batches([(other, {})])
+
+
+def test_a_chunk_damaged_since_names_its_store(cohort, tmp_path):
+    folder = tmp_path / "s0"
+    shutil.copytree(cohort[0][0].mr.parent, folder)
+    volume = pipeline.Volume("s0", *(folder / f"{r}.ome.zarr" for r in ("mr", "ct", "mask")))
+    for chunk in (volume.ct / "0").rglob("[0-9]*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"\0" * chunk.stat().st_size)
+    with pytest.raises(Exception, match="UserError") as caught:
+        batches([(volume, {})])
+    told = pipeline.complaint(caught.value)
+    assert str(told).startswith(f"{volume.ct}: the volume store is incomplete or damaged; delete")
+    assert str(told).endswith("run 'prepare' again")
+
+
+def test_other_errors_are_no_complaint_of_ours():
+    assert pipeline.complaint(ValueError("a shape does not fit")) is None

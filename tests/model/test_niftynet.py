@@ -94,7 +94,9 @@ def _relative(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.linalg.norm(got - want) / np.linalg.norm(want))
 
 
-@pytest.mark.skipif(FIXTURES is None, reason="MULTIRES_TF_FIXTURES is not set, see goldens/README.md")
+@pytest.mark.skipif(
+    FIXTURES is None, reason="MULTIRES_TF_FIXTURES is not set, see goldens/README.md"
+)
 def test_prediction_that_niftynet_wrote():
     """Windows of 16, border 4: the last writer wins, the outer 4 voxels stay 0."""
     with np.load(pathlib.Path(FIXTURES) / "e2e_inference_fixture.npz") as volume:

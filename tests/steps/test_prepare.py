@@ -209,3 +209,12 @@ def test_levels_of_the_store_are_readable_as_json(data, tmp_path):
     root = json.loads((path / ".zattrs").read_text())["multires_tf"]
     assert root["mr_low"] < root["mr_high"]
     assert root["direction"] == list(GRID.direction)
+
+
+def test_the_cohort_s_own_folder_is_no_run_folder(data):
+    table = "subject,mr,ct\n000,000/mr.nii.gz,000/ct.nii.gz\n"
+    (data / "cohort.csv").write_text(table)
+    for given in (data, data / "cohort.csv"):
+        with pytest.raises(errors.UserError, match="data: holds the cohort itself; choose another"):
+            prepare.run(workdir=data, config=config(), data=given)
+    assert (data / "cohort.csv").read_text() == table

@@ -86,13 +86,14 @@ class Canvas:
 
     def region(self, shape: shapes.Shape) -> tuple[slice, slice, slice]:
         """Returns the voxels that a shape can touch."""
-        return tuple(
+        z, y, x = (
             slice(
                 int(np.searchsorted(axis, shape.low[2 - i] - self._margin)),
                 int(np.searchsorted(axis, shape.high[2 - i] + self._margin)),
             )
             for i, axis in enumerate(self._axes)
         )
+        return z, y, x
 
     def distance(self, solids: shapes.Shape | Iterable[shapes.Shape]) -> tuple[tuple, np.ndarray]:
         """Returns the region of a union of shapes and the distance to it there."""

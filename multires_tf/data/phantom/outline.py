@@ -34,7 +34,7 @@ def trunk_rows(body: Body) -> list[tuple[float, float, float, float]]:
     ]
     breadth = {0: 1.0 + 0.4 * (body.limb - 1), 0.5: 0.5 + 0.5 * body.hip}
     breadth |= {1: body.hip, 2: body.shoulder}
-    result = []
+    result: list[tuple[float, float, float, float]] = []
     for z, width, depth, centre, kind, belly in rows:
         push = belly * body.belly
         result.append((z, width * breadth[kind] + 0.5 * push, depth + push / 2, centre - push / 2))
@@ -143,8 +143,8 @@ def draw_outline(canvas: Canvas, body: Body, septa: np.ndarray) -> np.ndarray:
         The distance to the skin, in the anatomy's unit, float32 over the grid.
     """
     z, y, x = canvas.z, canvas.y, canvas.x
-    trunk = shapes.column(trunk_rows(body), exponent=2.35, z_low=600, z_high=1610)
-    trunk = -shapes.smooth_union(-trunk.distance(x, y, z), z - 818, 70)
+    barrel = shapes.column(trunk_rows(body), exponent=2.35, z_low=600, z_high=1610)
+    trunk = -shapes.smooth_union(-barrel.distance(x, y, z), z - 818, 70)
     seat = [shapes.ellipsoid((s * 78, 62, 890), (76 * body.hip, 62, 88)) for s in SIDES]
     trunk = shapes.smooth_union(trunk, _joined(canvas, seat, 20), 30)
     arm_shapes, leg_shapes = _limbs(body)

@@ -138,8 +138,8 @@ def _girdle(body: Body) -> list[Bone]:
         bones.append(Bone(shapes.ellipsoid(glenoid, (9, 13, 19)), 1.8))
         edge = shapes.tube([glenoid, rows[2][3], rows[3][3], rows[3][0]], 4.4)
         bones += [Bone(part, 1.8) for part in edge]
-        coracoid = [glenoid + np.array([side * -6, -6, 18]), (side * 128 * w, -22, 1420)]
-        bones.append(Bone(shapes.cone(*coracoid, 6, 5), 1.6))
+        root = glenoid + np.array([side * -6, -6, 18])
+        bones.append(Bone(shapes.cone(root, (side * 128 * w, -22, 1420), 6, 5), 1.6))
     return bones
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from scipy import interpolate
 
 Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-Point = Sequence[float]
+Point = Sequence[float] | np.ndarray
+Points = Sequence[Point] | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ def cone(
     return Shape(np.minimum(start, end) - reach, np.maximum(start, end) + reach, distance)
 
 
-def tube(points: Sequence[Point], radii: float | Sequence[float], *, flat=None) -> list[Shape]:
+def tube(points: Points, radii: float | Point, *, flat=None) -> list[Shape]:
     """Capsules along a polyline; `radii` one number or one per point."""
     radii = np.broadcast_to(np.asarray(radii, float), len(points))
     return [
@@ -90,7 +91,7 @@ def tube(points: Sequence[Point], radii: float | Sequence[float], *, flat=None) 
     ]
 
 
-def curve(points: Sequence[Point], count: int) -> np.ndarray:
+def curve(points: Points, count: int) -> np.ndarray:
     """Returns `count` points on a smooth curve through `points`, (count, 3)."""
     points = np.asarray(points, float)
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
@@ -99,7 +100,7 @@ def curve(points: Sequence[Point], count: int) -> np.ndarray:
     return spline(np.linspace(0, where[-1], count))
 
 
-def triangle(corners: Sequence[Point], thickness: float) -> Shape:
+def triangle(corners: Points, thickness: float) -> Shape:
     """A rounded plate over a triangle of corners (3, 3)."""
     a, b, c = np.asarray(corners, np.float32)
     edges = [(a, b - a), (b, c - b), (c, a - c)]
@@ -130,7 +131,7 @@ def triangle(corners: Sequence[Point], thickness: float) -> Shape:
     return Shape(low, high, distance)
 
 
-def sheet(grid: np.ndarray, thickness: float) -> list[Shape]:
+def sheet(grid: Sequence[Points] | np.ndarray, thickness: float) -> list[Shape]:
     """A curved plate through a grid of points (rows, columns, 3), as triangles."""
     grid = np.asarray(grid, float)
     plates = []
@@ -148,12 +149,12 @@ class Profile:
     start: float
     table: np.ndarray
 
-    def __call__(self, z: np.ndarray) -> np.ndarray:
+    def __call__(self, z: float | np.ndarray) -> np.ndarray:
         index = np.clip(np.rint(np.asarray(z) - self.start), 0, len(self.table) - 1)
         return self.table[index.astype(np.int32)]
 
 
-def profile(heights: Sequence[float], values: Sequence[float]) -> Profile:
+def profile(heights: Point, values: Point) -> Profile:
     """A smooth monotone-preserving curve through (height, value) knots, heights rising."""
     z = np.arange(heights[0], heights[-1] + 1)
     table = interpolate.PchipInterpolator(heights, values)(np.minimum(z, heights[-1]))

@@ -112,8 +112,8 @@ def draw_spine(canvas: Canvas, body: Body, chain: list[Vertebra]) -> None:
     bones += [Bone(part, 1.6 * body.bone) for v in solid for part in _arch(v)]
     bones += [Bone(part, 1.8) for part in _atlas(chain[-1])]
     canvas.fill_bones(bones)
-    canal = [v.centre + np.array([0, v.radii[1] + 9.5, 0]) for v in chain]
-    canal = np.array([*canal, canal[-1] + np.array([0, 2, 26])])
+    behind = [v.centre + np.array([0, v.radii[1] + 9.5, 0]) for v in chain]
+    canal = np.array([*behind, behind[-1] + np.array([0, 2, 26])])
     sizes = np.array([8.5] * 5 + [7.5] * 12 + [8.0] * 8)
     canvas.fill(shapes.tube(canal, sizes, flat=((1, 0, 0), 1.2)), "cerebrospinal fluid")
     canvas.fill(shapes.tube(canal[4:], 4.2, flat=((1, 0, 0), 1.3)), "spinal cord")

@@ -90,7 +90,7 @@ def simulate(seed: int, index: int, *, spacing_mm: float = 5.0, stations: bool =
             parts.append((piece.start, _stored(part)))
     place = body.stream(seed, index, "place").uniform((-30, -40, -200), (30, 40, 200))
     first = page.grid.first_mm
-    origin = tuple(round(float(p + f), 2) for p, f in zip(place, reversed(first), strict=True))
+    x, y, z = (round(float(p + f), 2) for p, f in zip(place, reversed(first), strict=True))
     facts = dataclasses.asdict(person) | {
         "bmi": person.bmi,
         "sequence": dataclasses.asdict(sequence),
@@ -98,7 +98,7 @@ def simulate(seed: int, index: int, *, spacing_mm: float = 5.0, stations: bool =
         "mr_noise_sd": sd,
         "station_gains": gains,
     }
-    return Subject(images, parts, origin, spacing_mm, facts)
+    return Subject(images, parts, (x, y, z), spacing_mm, facts)
 
 
 def _rounded(values: np.ndarray, steps: int) -> np.ndarray:
@@ -119,8 +119,11 @@ def _grid(person: body.Body, spacing_mm: float) -> canvas.Grid:
     back = unit * (outline.TABLE + 0.3 * person.fat) + 14
     low, high = unit * person.knee, unit * 1752 + 14
     lows, highs = (low, -front, -half), (high, back, half)
-    counts = [int(np.ceil((b - a) / spacing_mm)) for a, b in zip(lows, highs, strict=True)]
-    return canvas.Grid(tuple(a + spacing_mm / 2 for a in lows), tuple(counts), spacing_mm)
+    depth, rows, columns = (
+        int(np.ceil((b - a) / spacing_mm)) for a, b in zip(lows, highs, strict=True)
+    )
+    z, y, x = (a + spacing_mm / 2 for a in lows)
+    return canvas.Grid((z, y, x), (depth, rows, columns), spacing_mm)
 
 
 def _canvas(seed, index, person, spacing_mm, hu, signal) -> canvas.Canvas:

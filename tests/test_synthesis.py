@@ -1,0 +1,56 @@
+"""A whole volume from tiles: with a network that changes nothing, the volume itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from multires_tf import synthesis
+from multires_tf.data import store
+
+SHAPE = (37, 51, 45)
+WINDOW = (32, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "mr.ome.zarr"
+    array = np.random.default_rng(0).random(SHAPE, np.float32)
+    store.write_pyramid(path, array, fill=0.0, attributes={"spacing_mm": [2.0, 2.0, 2.0]})
+    return store.open_pyramid(path)
+
+
+def _tiling(edge, scales=(1, 2, 4)):
+    return synthesis.Tiling((edge,) * 3, overlap=0.25, window=WINDOW, scales=scales, multiple=16)
+
+
+@pytest.mark.parametrize("edge", [32, 48])
+def test_an_identity_gives_the_volume_back(volume, edge):
+    seen = []
+
+    def identity(inputs):
+        seen.append([array.shape[1:4] for array in inputs])
+        return {"ct": inputs[0][0, ..., 0]}
+
+    maps = synthesis.predict_volume(volume, identity, _tiling(edge), quiet=True)
+    np.testing.assert_allclose(maps["ct"], volume.read_all(), rtol=0, atol=1e-5)
+    # T, T / 2 + w / 2 and T / 4 + 3 w / 4 a side.
+    sizes = [edge, edge // 2 + 16, edge // 4 + 24]
+    assert seen[0] == [(size,) * 3 for size in sizes]
+    assert len(seen) == {32: 2 * 2 * 2, 48: 1 * 2 * 1}[edge]
+
+
+def test_a_small_volume_gets_one_small_tile(volume):
+    tiling = _tiling(96)
+    assert tiling.fitted(SHAPE).tile == (48, 64, 48)
+    assert tiling.fitted((5, 16, 200)).tile == (16, 16, 96)
+    flat = synthesis.Tiling((1, 96, 96), 0.25, (1, 96, 96), (1,), 8)
+    assert flat.fitted(SHAPE).tile == (1, 56, 48)
+
+
+def test_maps_in_hu():
+    maps = {"ct": np.array([0.0, 1.0]), "aleatoric": np.array([0.0, 1e-4])}
+    hu = synthesis.in_hu(maps, (-1024.0, 3071.0))
+    assert sorted(hu) == ["aleatoric_sd_hu", "ct", "total_sd_hu"]
+    assert hu["ct"].tolist() == [-1024.0, 3071.0]
+    np.testing.assert_allclose(hu["aleatoric_sd_hu"], [0.0, 40.95])
