@@ -47,11 +47,16 @@ def networks(config: configs.Config) -> Any:
         fc=branches.fc,
         head=branches.head,
         uncertainty=chosen.uncertainty,
-        dropout=chosen.dropout.place,
+        dropout=dropout_place(chosen),
         keep=chosen.dropout.keep,
         initial_log_var=2 * math.log(chosen.initial_sd_hu / hu_per_unit(config)),
         **common,
     )
+
+
+def dropout_place(network: configs.Network) -> str:
+    """Where the network drops channels; "none" where all are kept."""
+    return network.dropout.place if network.dropout.keep < 1 else "none"
 
 
 def hu_per_unit(config: configs.Config) -> float:
@@ -70,6 +75,7 @@ def objective(config: configs.Config, nets: Any) -> Any:
 
     return objectives.build(
         nets,
+        likelihood=config.loss.likelihood,
         variance_term=config.loss.variance_term,
         stabiliser=config.loss.stabiliser,
         beta=config.loss.beta,

@@ -27,7 +27,7 @@ def save(path: pathlib.Path, variables: Sequence[Any], position: dict[str, Any])
         variables: Keras variables, in an order that `load` will be given again.
         position: what JSON can hold.
     """
-    arrays = {_name(i, v): np.asarray(v) for i, v in enumerate(variables)}
+    arrays: dict[str, Any] = {_name(i, v): np.asarray(v) for i, v in enumerate(variables)}
     arrays[_POSITION] = np.frombuffer(json.dumps(position).encode(), dtype=np.uint8)
     with runfolder.replacing(path) as beside:
         np.savez(beside, **arrays)

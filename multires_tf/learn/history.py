@@ -16,7 +16,7 @@ COLUMNS = ("step", "loss", "val_mae_hu", "learning_rate", "seconds", "waiting_sh
 class History:
     """Rows of `history.csv`; a continued run starts from those of its checkpoint."""
 
-    rows: list[dict[str, float | None]] = dataclasses.field(default_factory=list)
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def add(self, **row: float | None) -> None:
         self.rows.append({name: row.get(name) for name in COLUMNS})

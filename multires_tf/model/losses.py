@@ -1,4 +1,4 @@
-"""Losses as Keras layers: squared error and Gaussian negative log-likelihood, in float32.
+"""Losses as Keras layers: squared error and negative log-likelihoods, in float32.
 
 Both weigh voxels within a sample, sum(w l) / max(sum w, 1), and average over the batch. Called by
 hand they return the loss; in a functional model they add it to the model's losses as well.
@@ -6,6 +6,7 @@ hand they return the loss; in a functional model they add it to the model's loss
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -90,3 +91,33 @@ class GaussianNLL(_VoxelLoss):
     def get_config(self) -> dict:
         own = {"beta": self.beta, "stabiliser": self.stabiliser}
         return {**super().get_config(), **own, "variance_term": self.variance_term}
+
+
+@keras.saving.register_keras_serializable("multires_tf")
+class LaplaceNLL(_VoxelLoss):
+    """Laplace negative log-likelihood of the truth, without its constant.
+
+    With s = log variance and residual r: sqrt(2) exp(-s/2) |r| + 1/2 s, whose minimum over s at a
+    constant |r| is at exp(s) = 2 r^2, the variance of a Laplace distribution with that mean
+    absolute residual. Its pull on the mean is bounded, so that voxels without a counterpart (gas
+    that moved, borders that slipped) do not outvote soft tissue.
+
+    Args:
+        beta: as in GaussianNLL, but of the standard deviation: 1 has the gradient of absolute error
+            for the mean.
+    """
+
+    def __init__(self, *, beta: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.beta = beta
+
+    def call(self, mean: Any, log_var: Any, truth: Any, weight: Any = None) -> Any:
+        """Returns the loss; arguments as in GaussianNLL."""
+        scaled = math.sqrt(2.0) * ops.exp(-0.5 * log_var) * ops.abs(truth - mean)
+        voxelwise = scaled + 0.5 * log_var
+        if self.beta > 0:
+            voxelwise = voxelwise * ops.stop_gradient(ops.exp(0.5 * self.beta * log_var))
+        return self._reduce(voxelwise, weight)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "beta": self.beta}

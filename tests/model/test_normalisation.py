@@ -138,3 +138,18 @@ def test_statistics_stay_float32_under_mixed_precision():
 
 def _float(tensor) -> np.ndarray:
     return np.asarray(ops.cast(tensor, "float32"))
+
+
+def test_renorm_trains_with_the_function_that_it_infers_with():
+    rng = np.random.default_rng(0)
+    layer = normalisation.BatchNorm(renorm=True, momentum=0.9)
+    windows = [rng.normal(2.0, 3.0, (1, 4, 4, 4, 2)).astype(np.float32) for _ in range(40)]
+    first = np.asarray(layer(keras.ops.convert_to_tensor(windows[0]), training=True))
+    np.testing.assert_allclose(first.mean(axis=(0, 1, 2, 3)), 0, atol=1e-5)  # as batch norm
+    for window in windows[1:]:
+        layer(keras.ops.convert_to_tensor(window), training=True)
+    # A window that is brighter than the others stays brighter.
+    bright = keras.ops.convert_to_tensor(windows[0] + np.float32(3.0))
+    trained, inferred = (np.asarray(layer(bright, training=mode)) for mode in (True, False))
+    assert inferred.mean() > 0.8
+    assert np.abs(trained - inferred).max() < 0.25  # the average moves by a tenth on this window
