@@ -47,16 +47,11 @@ def networks(config: configs.Config) -> Any:
         fc=branches.fc,
         head=branches.head,
         uncertainty=chosen.uncertainty,
-        dropout=dropout_place(chosen),
+        dropout=chosen.dropout.place,
         keep=chosen.dropout.keep,
         initial_log_var=2 * math.log(chosen.initial_sd_hu / hu_per_unit(config)),
         **common,
     )
-
-
-def dropout_place(network: configs.Network) -> str:
-    """Where the network drops channels; "none" where all are kept."""
-    return network.dropout.place if network.dropout.keep < 1 else "none"
 
 
 def hu_per_unit(config: configs.Config) -> float:

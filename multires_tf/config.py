@@ -113,8 +113,8 @@ class Network:
         _law(self.initial_sd_hu > 0, "network.initial_sd_hu", "needs HU > 0")
         only = self.kind == "multires" or not self.uncertainty
         _law(only, "network.uncertainty", "only the multires network has a variance head")
-        plain = self.kind == "multires" or self.dropout.keep == 1
-        _law(plain, "network.dropout.keep", "the U-Nets have no dropout; set it to 1")
+        plain = self.kind == "multires" or self.dropout.place == "none"
+        _law(plain, "network.dropout.place", "the U-Nets have no dropout; set it to none")
 
     @property
     def multiple(self) -> int:

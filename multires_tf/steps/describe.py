@@ -45,7 +45,7 @@ def _facts(config: configs.Config) -> dict[str, Any]:
         "context_voxels": [max(scales * n for scales, n in sizes) for sizes in extents],
         "outputs": sorted(nets.plain.output),
         "norm": network.norm.kind,
-        "dropout": assembly.dropout_place(network),
+        "dropout": network.dropout.place,
     }
 
 
