@@ -200,8 +200,10 @@ class _Session:
         numbers |= {"validation/mae_hu": mae_hu, "train/learning_rate": rate}
         numbers |= {"time/waiting_share": done.waiting_share}
         events.scalars(self.step, numbers)
-        _, best_hu = self.history.best()
-        bar.set_postfix(loss=f"{done.means['loss']:.4f}", val_mae_hu=f"{best_hu:.1f}")
+        shown = {"loss": f"{done.means['loss']:.4f}"}
+        if self.history.best()[0]:
+            shown["best_val_mae_hu"] = f"{self.history.best()[1]:.1f}"
+        bar.set_postfix(shown)
 
     def save(self) -> None:
         """Writes best.npz if this is the best so far, history.csv and, to close the step, last.npz.
