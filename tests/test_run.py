@@ -155,9 +155,18 @@ def test_the_export_agrees_in_a_fresh_process(finished):
     assert (finished / "saved_model" / "saved_model.pb").exists()
 
 
+def _is_finished(folder: pathlib.Path, steps: int) -> bool:
+    """Whether the last row of the history is that of the last step."""
+    try:
+        rows = list(csv.reader((folder / "history.csv").open()))
+    except FileNotFoundError:
+        return False
+    return rows[-1][0] == str(steps)
+
+
 @pytest.mark.slow
 def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_path):
-    settings = [*SETTINGS, "--set", "train.steps=24", "--set", "train.validate_every=4"]
+    settings = [*SETTINGS, "--set", "train.steps=40", "--set", "train.validate_every=4"]
     folders = {name: tmp_path / name for name in ("whole", "killed")}
     for folder in folders.values():
         run("prepare", "--workdir", folder, *settings, "--data", phantoms)
@@ -166,7 +175,8 @@ def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_p
     seconds = time.monotonic() - began
     chance = random.Random(0)
     kills = 0
-    for _ in range(10):
+    # Starting takes a good part of a run: each attempt gets a little further, then dies.
+    while kills < 10 and not _is_finished(folders["killed"], 40):
         process = subprocess.Popen(
             command("train", "--workdir", folders["killed"], *settings),
             cwd=ROOT,
@@ -175,13 +185,13 @@ def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_p
             start_new_session=True,
         )
         try:
-            process.wait(timeout=chance.uniform(0.3, 1.0) * seconds)
+            process.wait(timeout=chance.uniform(0.2, 0.7) * seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
     run("train", "--workdir", folders["killed"], *settings)
-    assert kills >= 3
+    assert kills >= 2
     with (
         np.load(folders["whole"] / "checkpoints" / "last.npz") as whole,
         np.load(folders["killed"] / "checkpoints" / "last.npz") as killed,
