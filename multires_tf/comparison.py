@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from multires_tf import errors, runfolder
-from multires_tf.data import geometry, images, resampling, sampling, store
+from multires_tf.data import geometry, images, preparation, resampling, store
 
 PARTS = ("aleatoric", "epistemic")
 
@@ -47,7 +47,7 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
     folder = run.prediction(subject)
     path = run.need(folder / "ct.nii.gz", "predict")
     mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
-    ct_hu, body = ct.read_all(), mask.read_all() == sampling.BODY
+    ct_hu, body = ct.read_all(), mask.read_all() == preparation.BODY
     if not body.any():
         raise errors.UserError(f"{mask.path}: no body voxel inside the MR's field; check the pair")
     pct_hu = _on_prepared_grid(path, mr)
@@ -67,7 +67,7 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
 def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.ndarray]:
     """Normalised MR and true CT in HU of a subject's body voxels, 1-D both."""
     mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
-    body = mask.read_all() == sampling.BODY
+    body = mask.read_all() == preparation.BODY
     return mr.read_all()[body], ct.read_all()[body]
 
 

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multires_tf.data import windows
+from multires_tf.data import preparation, windows
 
-BODY = 2
 BODY_STRIDE = 4
 # Each kind of chance has its own stream of random numbers.
 _EPOCH, _PLACE, _CHANGE = range(3)
@@ -60,7 +59,7 @@ def body_voxels(mask: np.ndarray) -> np.ndarray:
     Args:
       mask: (z, y, x), 2 where the body is.
     """
-    thinned = mask[(slice(None, None, BODY_STRIDE),) * 3] == BODY
+    thinned = mask[(slice(None, None, BODY_STRIDE),) * 3] == preparation.BODY
     return (np.argwhere(thinned) * BODY_STRIDE).astype(np.int32)
 
 

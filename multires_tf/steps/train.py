@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -12,7 +13,7 @@ import tqdm
 
 from multires_tf import assembly, errors, runfolder, runtime, synthesis
 from multires_tf import config as configs
-from multires_tf.data import intensity, pipeline, sampling
+from multires_tf.data import intensity, pipeline, preparation
 
 # Re-estimation reads windows of its own, apart from those that training sees.
 _STATISTICS_SEED_OFFSET = 1_000_003
@@ -247,19 +248,23 @@ class _Session:
         dataset = dataset.map(with_draw)
         return iter(self.strategy.experimental_distribute_dataset(dataset))
 
+    @functools.cached_property
+    def mean_network(self) -> synthesis.Compute:
+        """The network without dropout, traced once for all validations."""
+        return synthesis.mean_network(self.nets)
+
     def validate(self, events: Any) -> float:
         """Mean over the validation subjects of the MAE in HU over the body, whole volumes."""
         self.estimate_statistics()
-        compute = synthesis.mean_network(self.nets)
         window_hu = self.config.intensity.ct_window_hu
         errors_hu = []
         for number, volume in enumerate(self.validation):
             stores = volume.pyramids
             unit = synthesis.predict_volume(
-                stores["mr"], compute, assembly.tiling(self.config), label="validate"
+                stores["mr"], self.mean_network, assembly.tiling(self.config), label="validate"
             )["ct"]
             pct_hu = intensity.unit_to_ct(unit, window_hu)
-            ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == sampling.BODY
+            ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == preparation.BODY
             errors_hu.append(float(np.abs(pct_hu - ct_hu)[body].mean(dtype=np.float64)))
             if number == 0:
                 y = int(np.argmax(body.sum(axis=(0, 2))))
