@@ -98,6 +98,7 @@ def training_windows(
         seed=seed,
         batch=sampling.batch,
         window=config.network.window,
+        tile=config.training_tile,
         scales=config.network.scales,
         start_step=start_step,
         steps=steps,

@@ -47,7 +47,7 @@ class Intensity:
 
 @dataclasses.dataclass(frozen=True)
 class Norm:
-    kind: Literal["batch", "renorm", "group", "instance"]
+    kind: Literal["batch", "renorm", "group", "instance", "none"]
     groups: int
     momentum: float
     statistics: Literal["moving", "local"]
@@ -149,6 +149,7 @@ class Loss:
 @dataclasses.dataclass(frozen=True)
 class Sampling:
     batch: int
+    tile: Triple | None
     body_share: float
     augment_share: float
     flip_axes: tuple[Literal["x", "y", "z"], ...]
@@ -211,7 +212,13 @@ class Config:
         _law(self.schema == SCHEMA, "schema", f"this version reads schema {SCHEMA}")
         _law(0 <= self.seed < 2**31, "seed", f"needs 0 to {2**31 - 1}")
         _law(min(self.spacing_mm or (1,)) > 0, "spacing_mm", "needs millimetres > 0, or null")
+        self.network.check_edges("sampling.tile", self.training_tile)
         self.network.check_edges("predict.tile", self.predict.tile)
+
+    @property
+    def training_tile(self) -> Triple:
+        """Output voxels (z, y, x) of one training window."""
+        return self.sampling.tile or self.network.window
 
 
 def load(path: pathlib.Path, overlays: Sequence[pathlib.Path] = (), sets: Sequence[str] = ()):

@@ -60,7 +60,8 @@ class Recipe:
     Attributes:
       seed: of the run.
       batch: windows a step.
-      window: voxels of each branch's window.
+      window: voxels that each branch sees of a tile no larger than itself.
+      tile: output voxels of a training window.
       scales: of the MR windows.
       supervised_scales: of the CT and weight windows.
       body_share: share of windows centred on the body.
@@ -74,6 +75,7 @@ class Recipe:
     seed: int
     batch: int
     window: tuple[int, int, int]
+    tile: tuple[int, int, int]
     scales: tuple[int, ...]
     supervised_scales: tuple[int, ...]
     body_share: float
@@ -129,7 +131,7 @@ def training_window(
     volume = volumes[subject]
     start = sampling.start(
         volume.pyramids["mr"].shape,
-        recipe.window,
+        recipe.tile,
         body=volume.body,
         body_share=recipe.body_share,
         alignment=max(recipe.scales),
@@ -142,7 +144,7 @@ def training_window(
         augment_share=recipe.augment_share,
         **place,
     )
-    boxes = windows.branch_windows(start, recipe.window, window=recipe.window, scales=recipe.scales)
+    boxes = windows.branch_windows(start, recipe.tile, window=recipe.window, scales=recipe.scales)
     read = _reader(volume.pyramids, change)
     arrays = {f"mr_{s}": read("mr", s, boxes[s]) for s in recipe.scales}
     for s in recipe.supervised_scales:
@@ -189,6 +191,7 @@ def training_windows(
     seed: int,
     batch: int,
     window: Sequence[int],
+    tile: Sequence[int],
     scales: Sequence[int],
     start_step: int,
     steps: int,
@@ -209,7 +212,8 @@ def training_windows(
       volumes: the training subjects, in a fixed order.
       seed: of the run.
       batch: B, windows a step.
-      window: (z, y, x) voxels of each branch's window.
+      window: (z, y, x) voxels that fix the branches' context; the paper's tile is as large.
+      tile: (z, y, x) output voxels of a training window.
       scales: of the branches.
       start_step: first step to yield.
       steps: all steps of the run, those before `start_step` included.
@@ -223,12 +227,13 @@ def training_windows(
       parallel: batches made at a time; None leaves it to tf.data.
 
     Returns:
-      A dataset of {"mr_<s>", "ct_<s>", "weight_<s>": (B, z, y, x, 1) float32, "subject": (B,) int32
+      A dataset of {"mr_<s>", "ct_<s>", "weight_<s>": (B, z, y, x, 1) float32 of the size that the
+      branch at scale s reads (windows.branch_windows), "subject": (B,) int32
       place in `volumes`, "start": (B, 3) int32 first level-1 voxels, "step": () int64}.
 
     Raises:
-      UserError: a store is missing or damaged, the stores of a subject differ in shape, or the
-        window does not fit the scales.
+      UserError: a store is missing or damaged, the stores of a subject differ in shape, or
+        window or tile do not fit the scales.
     """
     import tensorflow as tf
 
@@ -237,6 +242,7 @@ def training_windows(
         seed=seed,
         batch=batch,
         window=windows.triple(window),
+        tile=windows.triple(tile),
         scales=tuple(scales),
         supervised_scales=tuple(supervised_scales),
         body_share=body_share,
@@ -247,7 +253,7 @@ def training_windows(
         ct_window_hu=(low_hu, high_hu),
     )
     keys = recipe.keys
-    windows.branch_windows((0, 0, 0), window, window=window, scales=scales)
+    boxes = windows.branch_windows((0, 0, 0), tile, window=window, scales=scales)
     for volume in volumes:
         if len({pyramid.shape for pyramid in volume.pyramids.values()}) > 1:
             raise errors.UserError(
@@ -265,8 +271,8 @@ def training_windows(
     def element(step):
         types = [tf.float32] * len(keys) + [tf.int32, tf.int32]
         *values, subject, start = tf.numpy_function(make, [step], types, stateful=False)
-        for value in values:
-            value.set_shape((batch, *recipe.window, 1))
+        for key, value in zip(keys, values, strict=True):
+            value.set_shape((batch, *boxes[int(key.rpartition("_")[2])].size, 1))
         subject.set_shape((batch,))
         start.set_shape((batch, 3))
         arrays = dict(zip(keys, values, strict=True))

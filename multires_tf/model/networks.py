@@ -83,7 +83,7 @@ def multires(
         fc: widths of a branch's 1x1x1 convolutions before its output.
         head: widths of a head's 1x1x1 convolutions before its output.
         uncertainty: whether a second head gives log variance.
-        norm: "batch", "group" or "instance".
+        norm: as parts.Norm.kind.
         groups: groups of group norm.
         batch_statistics: "moving" or "local", what batch norm uses in inference.
         momentum: decay of batch norm's moving statistics.
@@ -161,7 +161,7 @@ def unet(
         levels: resolutions, pooling between them: edges are multiples of 2^(levels - 1).
         extra_convs: convolutions before the last one.
         extra_width: their width.
-        norm: "batch", "group" or "instance".
+        norm: as parts.Norm.kind.
         groups: groups of group norm.
         batch_statistics: "moving" or "local", what batch norm uses in inference.
         momentum: decay of batch norm's moving statistics.

@@ -154,3 +154,21 @@ class InstanceNorm(_Normalisation):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         return self._by_window(inputs, groups=inputs.shape[-1])
+
+
+@keras.saving.register_keras_serializable("multires_tf")
+class Offset(keras.layers.Layer):
+    """No normalisation: a learnt offset a channel, which the convolutions here lack.
+
+    Nothing depends on what else a window holds, so that training, prediction and every tile size
+    compute one function. Enough for branches of a few blocks; deep ones may need a norm.
+    """
+
+    def build(self, input_shape: tuple) -> None:
+        self.beta = self.add_weight(name="beta", shape=(input_shape[-1],), initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + ops.cast(self.beta, inputs.dtype)
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor(inputs.shape, self.compute_dtype)

@@ -25,7 +25,7 @@ class Norm:
     """How a network normalises.
 
     Attributes:
-        kind: "batch", "renorm" (batch renormalisation), "group" or "instance".
+        kind: "batch", "renorm" (batch renormalisation), "group", "instance" or "none" (an offset).
         groups: groups of group norm.
         batch_statistics: "moving" or "local", what batch norm uses in inference.
         momentum: decay of batch norm's moving statistics.
@@ -50,7 +50,9 @@ class Norm:
             return normalisation.GroupNorm(name=name, fold=fold, groups=self.groups)
         if self.kind == "instance":
             return normalisation.InstanceNorm(name=name, fold=fold)
-        raise ValueError(f"norm is batch, renorm, group or instance, not {self.kind!r}")
+        if self.kind == "none":
+            return normalisation.Offset(name=name)
+        raise ValueError(f"norm is batch, renorm, group, instance or none, not {self.kind!r}")
 
 
 class Parts:

@@ -33,7 +33,7 @@ def _facts(config: configs.Config) -> dict[str, Any]:
     nets = assembly.networks(config)
     field = _receptive_field(network)
     boxes = windows.branch_windows(
-        (0, 0, 0), network.window, window=network.window, scales=network.scales
+        (0, 0, 0), config.training_tile, window=network.window, scales=network.scales
     )
     extents = [[(scale, box.size[axis]) for scale, box in boxes.items()] for axis in range(3)]
     return {

@@ -115,7 +115,7 @@ def _compare(folder: pathlib.Path, serve: Any, sample: Any, config: configs.Conf
     with tempfile.TemporaryDirectory() as scratch:
         given, results = (str(pathlib.Path(scratch) / f"{n}.npz") for n in ("in", "out"))
         np.savez(given, **arrays)
-        command = [sys.executable, "-c", _FRESH_PROCESS, str(folder), given, results]
+        command = [sys.executable, "-c", _FRESH_PROCESS, str(folder.resolve()), given, results]
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the SavedModel does not load: {done.stderr.strip()[-300:]}")

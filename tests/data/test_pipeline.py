@@ -48,6 +48,7 @@ def options(**changes):
         "seed": 5,
         "batch": 1,
         "window": (EDGE,) * 3,
+        "tile": changes.get("window", (EDGE,) * 3),
         "scales": SCALES,
         "body_share": 0.5,
         "flip_axes": ("x",),
@@ -130,6 +131,28 @@ def test_elements_have_static_shapes_and_the_planned_types(cohort):
     assert (spec["subject"].shape, spec["subject"].dtype) == ((2,), "int32")
     assert (spec["start"].shape, spec["start"].dtype) == ((2, 3), "int32")
     assert (spec["step"].shape, spec["step"].dtype) == ((), "int64")
+
+
+def test_a_larger_tile_is_what_prediction_would_read_of_it(cohort):
+    (found,) = batches(
+        cohort,
+        steps=1,
+        tile=(32, 32, 32),
+        flip_axes=(),
+        augment_share=0.0,
+        supervised_scales=SCALES,
+    )
+    assert {s: found[f"ct_{s}"].shape[1:4] for s in SCALES} == {
+        1: (32, 32, 32),
+        2: (24, 24, 24),
+        4: (20, 20, 20),
+    }
+    volume = cohort[found["subject"][0]][0]
+    expected = pipeline.read_windows(
+        volume.pyramids["mr"], found["start"][0], (32,) * 3, window=(EDGE,) * 3, scales=SCALES
+    )
+    for s in SCALES:
+        np.testing.assert_array_equal(found[f"mr_{s}"][0, ..., 0], expected[f"mr_{s}"])
 
 
 @pytest.mark.parametrize("batch", [1, 2])

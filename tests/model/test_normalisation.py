@@ -153,3 +153,15 @@ def test_renorm_trains_with_the_function_that_it_infers_with():
     trained, inferred = (np.asarray(layer(bright, training=mode)) for mode in (True, False))
     assert inferred.mean() > 0.8
     assert np.abs(trained - inferred).max() < 0.25  # the average moves by a tenth on this window
+
+
+def test_no_norm_adds_an_offset_and_keeps_a_window_apart_from_its_neighbours(small, triplet):
+    layer = normalisation.Offset()
+    x = _random(1, 2, 2, 2, 3)
+    layer(_tensor(x))
+    layer.beta.assign(np.array([1.0, -2.0, 0.0], np.float32))
+    np.testing.assert_allclose(layer(_tensor(x)), x + np.array([1.0, -2.0, 0.0]), rtol=1e-6)
+    nets = small(norm="none")
+    assert not nets.plain.non_trainable_variables
+    trained, inferred = (nets.plain(triplet(), training=mode)["ct"] for mode in (True, False))
+    np.testing.assert_array_equal(trained, inferred)
