@@ -169,6 +169,7 @@ class Train:
     steps: int
     learning_rate: float
     schedule: Literal["constant", "cosine"]
+    adam_beta2: float
     adam_epsilon: float
     gradient_clip: float
     report_every: int
@@ -180,6 +181,7 @@ class Train:
     def __post_init__(self) -> None:
         _law(self.steps >= 1, "train.steps", "needs at least 1")
         _law(self.learning_rate > 0, "train.learning_rate", "needs a rate > 0")
+        _law(0 <= self.adam_beta2 < 1, "train.adam_beta2", "needs 0 <= beta2 < 1")
         _law(self.report_every >= 1, "train.report_every", "needs at least 1")
         _law(self.validate_every >= 1, "train.validate_every", "needs at least 1")
 

@@ -10,7 +10,14 @@ import tensorflow as tf
 
 
 def optimiser(
-    *, learning_rate: float, schedule: str, steps: int, epsilon: float, clip: float, scaled: bool
+    *,
+    learning_rate: float,
+    schedule: str,
+    steps: int,
+    beta2: float,
+    epsilon: float,
+    clip: float,
+    scaled: bool,
 ) -> keras.optimizers.Optimizer:
     """Adam as the paper's (Kingma & Ba 2015), with an optional cosine to zero and norm clipping.
 
@@ -18,6 +25,7 @@ def optimiser(
         learning_rate: at the start.
         schedule: "constant" or "cosine".
         steps: over which the cosine falls.
+        beta2: decay of Adam's second moment.
         epsilon: of Adam; TensorFlow 1 had 1e-8.
         clip: global norm of the gradient; 0 switches clipping off.
         scaled: scale the loss, as float16 needs.
@@ -25,7 +33,7 @@ def optimiser(
     rate = learning_rate
     if schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=steps)
-    adam = keras.optimizers.Adam(rate, epsilon=epsilon, global_clipnorm=clip or None)
+    adam = keras.optimizers.Adam(rate, beta_2=beta2, epsilon=epsilon, global_clipnorm=clip or None)
     return keras.optimizers.LossScaleOptimizer(adam) if scaled else adam
 
 

@@ -147,7 +147,7 @@ def _draws(folder: runfolder.RunFolder, rows: Sequence[dict[str, Any]]) -> int |
 def _network(settings: config.Config, provenance: dict[str, Any]) -> str:
     network = settings.network
     if network.kind == "unet":
-        words = f"{'2-D' if network.window[0] == 1 else '3-D'} U-Net"
+        words = f"{'2-D' if network.unet.kernel[0] == 1 else '3-D'} U-Net"
     else:
         scales = ", ".join(map(str, network.scales))
         words = f"multi-resolution network at scales {scales}"

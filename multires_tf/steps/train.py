@@ -90,6 +90,7 @@ class _Session:
                 learning_rate=settings.learning_rate,
                 schedule=settings.schedule,
                 steps=settings.steps,
+                beta2=settings.adam_beta2,
                 epsilon=settings.adam_epsilon,
                 clip=settings.gradient_clip,
                 scaled=settings.precision == "mixed_float16",

@@ -20,7 +20,13 @@ def _objective():
 
 def _adam(clip=0.0, schedule="constant"):
     return step.optimiser(
-        learning_rate=0.1, schedule=schedule, steps=10, epsilon=1e-8, clip=clip, scaled=False
+        learning_rate=0.1,
+        schedule=schedule,
+        steps=10,
+        beta2=0.999,
+        epsilon=1e-8,
+        clip=clip,
+        scaled=False,
     )
 
 
