@@ -6,6 +6,8 @@ import math
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from multires_tf import config as configs
 from multires_tf import errors, runfolder
 
@@ -139,6 +141,12 @@ def training_volumes(run: runfolder.RunFolder, split: str) -> list[Any]:
         pipeline.Volume(name, *(run.volume(name, role) for role in ("mr", "ct", "mask")))
         for name in subjects(run, split)
     ]
+
+
+def spacing_mm(volumes: list[Any]) -> list[float]:
+    """The grid (z, y, x) that a network knows: the median over its training subjects."""
+    spacings = [volume.pyramids["mr"].spacing_mm for volume in volumes]
+    return np.median(np.array(spacings), axis=0).tolist()
 
 
 def trained_networks(run: runfolder.RunFolder) -> tuple[configs.Config, Any, dict[str, Any]]:

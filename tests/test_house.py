@@ -21,7 +21,7 @@ WINGS = ("data", "model", "learn", "measure")
 FLOORS = (
     ("errors", "strict", "config", "runfolder", "runtime"),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
-    ("synthesis", "assembly", "comparison"),  # joints: in this order
+    ("synthesis", "assembly", "validation", "comparison"),  # joints: in this order
     ("steps",),  # never each other
     ("study",),
     ("cli",),
@@ -93,7 +93,7 @@ def test_the_door_is_light():
 def test_files_are_short_and_named_for_a_job():
     for path in MODULES:
         lines = len(path.read_text(encoding="utf-8").splitlines())
-        assert lines <= 330, f"{_name(path)} has {lines} lines"
+        assert lines <= 300, f"{_name(path)} has {lines} lines"
         assert not re.search(r"util|helper|common|misc", path.stem), _name(path)
 
 

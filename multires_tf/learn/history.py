@@ -32,6 +32,12 @@ class History:
         scored = [(r["step"], r["val_mae_hu"]) for r in self.rows if r["val_mae_hu"] is not None]
         return min(scored, key=lambda pair: pair[1], default=(0, math.inf))
 
+    def waiting_share(self) -> float:
+        """Share of all the time that was spent waiting for data."""
+        seconds = sum(row["seconds"] for row in self.rows)
+        waited = sum(row["seconds"] * row["waiting_share"] for row in self.rows)
+        return waited / seconds if seconds else 0.0
+
     def converged(self, window: int, change: float) -> bool:
         """Whether the mean loss of the last `window` steps differs too little from the one before.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -77,13 +77,12 @@ def build(
 
 
 def estimate_statistics(
-    objective: keras.Model, counters: Sequence[Any], batches: Any, strategy: tf.distribute.Strategy
+    objective: keras.Model, batches: Any, strategy: tf.distribute.Strategy
 ) -> None:
     """Re-estimates the moving statistics of batch normalisation over `batches`; weights rest.
 
     Args:
         objective: as in `build`.
-        counters: the `updates` variables of the layers; at zero an average begins anew.
         batches: a finite dataset.
         strategy: that of the training.
     """
@@ -93,7 +92,10 @@ def estimate_statistics(
     def forward(batch: dict[str, Any]) -> None:
         strategy.run(lambda b: objective([b[n] for n in names], training=True), args=(batch,))
 
-    for counter in counters:
+    counters = [v for v in objective.variables if v.path.endswith("/updates")]
+    if not counters:
+        return
+    for counter in counters:  # at zero an average begins anew
         counter.assign(keras.ops.zeros_like(counter))
     for batch in batches:
         forward(batch)

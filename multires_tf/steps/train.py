@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from multires_tf import assembly, errors, runfolder, runtime, synthesis
+from multires_tf import assembly, errors, runfolder, runtime, synthesis, validation
 from multires_tf import config as configs
-from multires_tf.data import intensity, pipeline, preparation
+from multires_tf.data import pipeline
 
 # Re-estimation reads windows of its own, apart from those that training sees.
 _STATISTICS_SEED_OFFSET = 1_000_003
@@ -218,17 +218,12 @@ class _Session:
             "step": self.step,
             "finished": self.finished,
             "history": self.history.rows,
-            "spacing_mm": self.spacing_mm(),
+            "spacing_mm": assembly.spacing_mm(self.training),
         }
         if self.history.best()[0] == self.step:
             checkpoints.save(assembly.best(self.folder), self.nets.plain.variables, position)
         self.history.write(self.folder.history)
         checkpoints.save(assembly.last(self.folder), self.variables, position)
-
-    def spacing_mm(self) -> list[float]:
-        """The grid (z, y, x) that the network knows: the median over the training subjects."""
-        spacings = [volume.pyramids["mr"].spacing_mm for volume in self.training]
-        return np.median(np.array(spacings), axis=0).tolist()
 
     def batches(self, start: int, stop: int, seed: int | None = None) -> Any:
         """Iterator over the batches of some steps, with the draw of each window."""
@@ -255,40 +250,20 @@ class _Session:
         return synthesis.mean_network(self.nets)
 
     def validate(self, events: Any) -> float:
-        """Mean over the validation subjects of the MAE in HU over the body, whole volumes."""
+        """MAE in HU of the validation subjects; shows the first of them."""
         self.estimate_statistics()
-        window_hu = self.config.intensity.ct_window_hu
-        errors_hu = []
-        for number, volume in enumerate(self.validation):
-            stores = volume.pyramids
-            unit = synthesis.predict_volume(
-                stores["mr"], self.mean_network, assembly.tiling(self.config), label="validate"
-            )["ct"]
-            pct_hu = intensity.unit_to_ct(unit, window_hu)
-            ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == preparation.BODY
-            errors_hu.append(float(np.abs(pct_hu - ct_hu)[body].mean(dtype=np.float64)))
-            if number == 0:
-                y = int(np.argmax(body.sum(axis=(0, 2))))
-                mr = stores["mr"].read_all()
-                cells = [(mr, 0, 1), (ct_hu, -1000, 1000), (pct_hu, -1000, 1000)]
-                cells.append((np.abs(pct_hu - ct_hu), 0, 500))
-                row = [(array[::-1, y, :], black, white) for array, black, white in cells]
-                events.slices(self.step, "validation/mr_ct_pct_error", [row])
-        return float(np.mean(errors_hu))
+        found = validation.validate(self.config, self.mean_network, self.validation)
+        events.slices(self.step, "validation/mr_ct_pct_error", [found.slices])
+        return found.mae_hu
 
     def estimate_statistics(self) -> None:
         """Replaces batch norm's moving statistics by those over many training windows."""
         from multires_tf.learn import step
 
-        counters = [v for v in self.nets.plain.variables if v.path.endswith("/updates")]
-        windows = self.config.train.statistics_windows
-        if not counters or not windows:
-            return
-        count = -(-windows // self.config.sampling.batch)
+        count = -(-self.config.train.statistics_windows // self.config.sampling.batch)
         seed = self.config.seed + _STATISTICS_SEED_OFFSET
-        step.estimate_statistics(
-            self.objective, counters, self.batches(0, count, seed), self.strategy
-        )
+        if count:
+            step.estimate_statistics(self.objective, self.batches(0, count, seed), self.strategy)
 
     def write_provenance(self) -> None:
         facts = runtime.provenance(self.config.seed)
@@ -317,9 +292,7 @@ class _Session:
 
     def summary(self, how: str) -> str:
         step, best_hu = self.history.best()
-        rows = self.history.rows
-        waited = sum(r["seconds"] * r["waiting_share"] for r in rows)
-        share = waited / max(sum(r["seconds"] for r in rows), 1e-9)
+        share = self.history.waiting_share()
         return (
             f"training {how} at step {self.step}: best validation MAE {best_hu:.1f} HU at step "
             f"{step}; waited for data {100 * share:.1f} % of the time"

@@ -40,3 +40,11 @@ def test_convergence_compares_two_windows_of_steps():
 def test_convergence_of_a_negative_loss_uses_its_size():
     assert _history([-2.0, -2.0, -2.04, -2.04]).converged(20, 0.05)
     assert not _history([-2.0, -2.0, -2.4, -2.4]).converged(20, 0.05)
+
+
+def test_waiting_is_a_share_of_all_the_time():
+    made = history.History()
+    assert made.waiting_share() == 0
+    made.add(step=1, loss=1.0, seconds=3.0, waiting_share=0.5)
+    made.add(step=2, loss=1.0, seconds=1.0, waiting_share=0.1)
+    assert math.isclose(made.waiting_share(), 1.6 / 4)
