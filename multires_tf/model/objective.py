@@ -49,7 +49,7 @@ def build(
     else:
         parts = {"square": losses.SquaredError(name="squared_error")(outputs["ct"], truth, weight)}
     total = next(iter(parts.values()))
-    if deep_supervision:
+    if deep_supervision and len(nets.scales) > 1:
         squares = [
             losses.SquaredError(name=f"squared_error_{scale}")(
                 outputs[f"ct_{scale}"], *_truth(scale, inputs)
