@@ -72,7 +72,6 @@ def objective(config: configs.Config, nets: Any) -> Any:
 
     return objectives.build(
         nets,
-        likelihood=config.loss.likelihood,
         variance_term=config.loss.variance_term,
         stabiliser=config.loss.stabiliser,
         beta=config.loss.beta,

@@ -135,7 +135,6 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    likelihood: Literal["gaussian", "laplace"]
     variance_term: Literal["half", "full"]
     stabiliser: float
     beta: float

@@ -1,4 +1,4 @@
-"""Losses as Keras layers: squared error and negative log-likelihoods, in float32.
+"""Losses as Keras layers: squared error and the Gaussian negative log-likelihood, in float32.
 
 Both weigh voxels within a sample, sum(w l) / max(sum w, 1), and average over the batch. Called by
 hand they return the loss; in a functional model they add it to the model's losses as well.
@@ -6,7 +6,6 @@ hand they return the loss; in a functional model they add it to the model's loss
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
@@ -51,8 +50,9 @@ class GaussianNLL(_VoxelLoss):
     With s = log variance and residual r: 1/2 exp(-s) r^2 + 1/2 s.
 
     Args:
-        beta: exponent of Seitzer et al. 2022: each voxel is weighted by its variance to this power,
-            held constant; 0 is the likelihood itself, 1 has the gradient of squared error.
+        beta: exponent of Seitzer et al. 2022: each voxel's gradient is weighted by its variance to
+            this power, held constant; 0 is the likelihood's own gradient, 1 that of squared error
+            for the mean. The value stays that of the likelihood, so that curves can be compared.
         stabiliser: c of s' = log(exp(s) + c), which takes the place of s; 0 leaves s as it is.
         variance_term: "half" for 1/2 s, "full" for s, as Bragman et al. 2018 implement it.
     """
@@ -85,39 +85,10 @@ class GaussianNLL(_VoxelLoss):
         factor = 0.5 if self.variance_term == "half" else 1.0
         voxelwise = 0.5 * ops.exp(-s) * ops.square(truth - mean) + factor * s
         if self.beta > 0:
-            voxelwise = voxelwise * ops.stop_gradient(ops.exp(self.beta * s))
+            weighted = voxelwise * ops.stop_gradient(ops.exp(self.beta * s))
+            voxelwise = weighted + ops.stop_gradient(voxelwise - weighted)
         return self._reduce(voxelwise, weight)
 
     def get_config(self) -> dict:
         own = {"beta": self.beta, "stabiliser": self.stabiliser}
         return {**super().get_config(), **own, "variance_term": self.variance_term}
-
-
-@keras.saving.register_keras_serializable("multires_tf")
-class LaplaceNLL(_VoxelLoss):
-    """Laplace negative log-likelihood of the truth, without its constant.
-
-    With s = log variance and residual r: sqrt(2) exp(-s/2) |r| + 1/2 s, whose minimum over s at a
-    constant |r| is at exp(s) = 2 r^2, the variance of a Laplace distribution with that mean
-    absolute residual. Its pull on the mean is bounded, so that voxels without a counterpart (gas
-    that moved, borders that slipped) do not outvote soft tissue.
-
-    Args:
-        beta: as in GaussianNLL, but of the standard deviation: 1 has the gradient of absolute error
-            for the mean.
-    """
-
-    def __init__(self, *, beta: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.beta = beta
-
-    def call(self, mean: Any, log_var: Any, truth: Any, weight: Any = None) -> Any:
-        """Returns the loss; arguments as in GaussianNLL."""
-        scaled = math.sqrt(2.0) * ops.exp(-0.5 * log_var) * ops.abs(truth - mean)
-        voxelwise = scaled + 0.5 * log_var
-        if self.beta > 0:
-            voxelwise = voxelwise * ops.stop_gradient(ops.exp(0.5 * self.beta * log_var))
-        return self._reduce(voxelwise, weight)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "beta": self.beta}

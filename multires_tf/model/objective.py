@@ -12,7 +12,6 @@ from multires_tf.model import losses, networks
 def build(
     nets: networks.Networks,
     *,
-    likelihood: str = "gaussian",
     variance_term: str = "half",
     stabiliser: float = 0.0,
     beta: float = 0.0,
@@ -26,7 +25,6 @@ def build(
 
     Args:
         nets: the networks; with "log_var" among the outputs the loss is a likelihood.
-        likelihood: "gaussian" (paper, equation 2) or "laplace".
         variance_term: of the Gaussian likelihood, as in losses.GaussianNLL.
         stabiliser: likewise.
         beta: likewise.
@@ -37,14 +35,9 @@ def build(
     outputs = model(inputs)
     truth, weight = _truth(1, inputs)
     if "log_var" in outputs:
-        if likelihood == "gaussian":
-            layer = losses.GaussianNLL(
-                variance_term=variance_term, stabiliser=stabiliser, beta=beta, name="gaussian_nll"
-            )
-        elif likelihood == "laplace":
-            layer = losses.LaplaceNLL(beta=beta, name="laplace_nll")
-        else:
-            raise ValueError(f"likelihood is gaussian or laplace, not {likelihood!r}")
+        layer = losses.GaussianNLL(
+            variance_term=variance_term, stabiliser=stabiliser, beta=beta, name="gaussian_nll"
+        )
         parts = {"likelihood": layer(outputs["ct"], outputs["log_var"], truth, weight)}
     else:
         parts = {"square": losses.SquaredError(name="squared_error")(outputs["ct"], truth, weight)}
