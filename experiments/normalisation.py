@@ -5,7 +5,7 @@ is not published. Tried on held-out real pairs before this project, a plain High
 HU with moving statistics and 140 with the window's own, 90 with group norm. And for MultiRes?
 Source: Kläser et al. 2020, section 2.3; NiftyNet's batch norm; Wu and He 2018 (group norm).
 Command: python -m experiments.normalisation --data <cohort> --root runs/normalisation
-Cost: six arms of the laptop overlay, about 8 minutes each on 2 cores.
+Cost: seven arms of the laptop overlay, about 8 minutes each on 2 cores.
 Expected: group or re-estimated batch norm ahead of plain moving statistics.
 """
 
@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import pathlib
 
-from absl import app, flags
-
 from multires_tf import study
 
-ARMS = (
+CHANGES = (
+    ("none", ("network.norm.kind=none",)),
     ("renorm", ("network.norm.kind=renorm",)),
     ("batch_reestimated", ("network.norm.kind=batch", "train.statistics_windows=64")),
     ("batch_moving", ("network.norm.kind=batch", "train.statistics_windows=0")),
@@ -25,18 +24,9 @@ ARMS = (
     ("group", ("network.norm.kind=group", "network.norm.groups=4")),
     ("instance", ("network.norm.kind=instance",)),
 )
-
-DATA = flags.DEFINE_string("data", "runs/phantom", "cohort")
-ROOT = flags.DEFINE_string("root", "runs/normalisation", "folder of the run folders")
-SETS = flags.DEFINE_multi_string("set", [], "key=value for all arms")
-
-
-def main(_: list[str]) -> None:
-    arms = [study.Arm(name, "multires", ("laptop",), (*s, *SETS.value)) for name, s in ARMS]
-    data, root = pathlib.Path(DATA.value), pathlib.Path(ROOT.value)
-    results = study.run(arms, data=data, root=root, verbs=("prepare", "train"))
-    print(study.table(results, ("val_mae_hu", "best_step", "training_seconds")))
-
+ARMS = [study.Arm(name, "multires", ("laptop",), sets) for name, sets in CHANGES]
+VERBS = ("prepare", "train")
+COLUMNS = ("val_mae_hu", "best_step", "training_seconds")
 
 if __name__ == "__main__":
-    app.run(main)
+    study.main(ARMS, verbs=VERBS, columns=COLUMNS, root=pathlib.Path("runs/normalisation"))

@@ -6,6 +6,7 @@ that arms cannot disturb each other; a finished arm is skipped by the verbs them
 
 from __future__ import annotations
 
+import argparse
 import csv
 import dataclasses
 import json
@@ -14,6 +15,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from absl import app
+from absl.flags import argparse_flags
 
 from multires_tf import errors, runfolder
 
@@ -45,6 +49,45 @@ class Arm:
         for setting in self.sets:
             flags += ["--set", setting]
         return flags
+
+
+def main(
+    arms: Sequence[Arm], *, verbs: Sequence[str], columns: Sequence[str], root: pathlib.Path
+) -> None:
+    """The command line of an experiment: runs its arms and prints their table.
+
+    Args:
+        arms: of the experiment.
+        verbs: that each goes through.
+        columns: of the table, as `numbers` names them.
+        root: folder of the run folders, where --root names no other.
+    """
+
+    def parse(argv: Sequence[str]) -> argparse.Namespace:
+        parser = argparse_flags.ArgumentParser(allow_abbrev=False)
+        parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("runs/phantom"))
+        parser.add_argument("--root", type=pathlib.Path, default=root)
+        names = [arm.name for arm in arms]
+        parser.add_argument("--only", action="append", choices=names, help="an arm; repeatable")
+        text = "key=value for all arms; repeatable"
+        parser.add_argument("--set", dest="sets", action="append", default=[], help=text)
+        return parser.parse_args(argv[1:])
+
+    def experiment(chosen: argparse.Namespace) -> int:
+        asked = [
+            dataclasses.replace(arm, sets=(*arm.sets, *chosen.sets))
+            for arm in arms
+            if not chosen.only or arm.name in chosen.only
+        ]
+        try:
+            results = run(asked, data=chosen.data, root=chosen.root, verbs=verbs)
+        except errors.UserError as error:
+            print(error, file=sys.stderr)
+            return 2
+        print(table(results, columns))
+        return 0
+
+    app.run(experiment, flags_parser=parse)
 
 
 def run(

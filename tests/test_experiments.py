@@ -1,0 +1,46 @@
+"""Experiments are documents that run: what they ask is said, arms are configs, verbs are known."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from multires_tf import config
+
+ROOT = pathlib.Path(__file__).parent.parent
+NAMES = sorted(p.stem for p in (ROOT / "experiments").glob("*.py") if p.stem != "__init__")
+
+
+@pytest.fixture(params=NAMES)
+def experiment(request, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(ROOT)
+    return importlib.import_module(f"experiments.{request.param}")
+
+
+def test_an_experiment_says_what_it_asks_and_costs(experiment):
+    for word in ("Question:", "Source:", "Command:", "Cost:", "Expected:"):
+        assert word in experiment.__doc__, word
+
+
+def test_its_arms_are_configs_with_names_of_their_own(experiment):
+    assert len({arm.name for arm in experiment.ARMS}) == len(experiment.ARMS)
+    for arm in experiment.ARMS:
+        overlays = [ROOT / "configs" / "overlays" / f"{name}.yaml" for name in arm.overlays]
+        config.load(ROOT / "configs" / f"{arm.experiment}.yaml", overlays, arm.sets)
+
+
+def test_its_verbs_are_files(experiment):
+    for verb in experiment.VERBS:
+        assert (ROOT / "multires_tf" / "steps" / f"{verb}.py").exists(), verb
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_command_line_lists_the_arms(name):
+    command = [sys.executable, "-m", f"experiments.{name}", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "--only" in done.stdout
