@@ -11,9 +11,6 @@ import numpy as np
 from multires_tf import config as configs
 from multires_tf import errors, runfolder
 
-# What a trained network's outputs depend on; the rest of a config may change between runs.
-PREDICTION_SECTIONS = ("spacing_mm", "intensity", "network")
-
 
 def networks(config: configs.Config) -> Any:
     """Builds the networks of a config, with the initial weights of its seed."""
@@ -87,7 +84,7 @@ def training_windows(
     Args:
         volumes: pipeline.Volume of the training subjects.
         start_step: of the first batch.
-        steps: number of batches.
+        steps: the step after the last batch.
         seed: of windows and augmentation.
     """
     from multires_tf.data import pipeline
@@ -111,6 +108,14 @@ def training_windows(
         ct_window_hu=config.intensity.ct_window_hu,
         supervised_scales=supervised,
     )
+
+
+def windows_of(config: configs.Config, volumes: list[Any], step: int) -> str:
+    """Names the windows that a step of training saw: subjects and first voxels."""
+    dataset = training_windows(config, volumes, start_step=step, steps=step + 1, seed=config.seed)
+    element = next(iter(dataset))
+    places = zip(element["subject"], element["start"], strict=True)
+    return ", ".join(f"{volumes[int(i)].subject} at {np.asarray(s).tolist()}" for i, s in places)
 
 
 def subjects(run: runfolder.RunFolder, split: str) -> list[str]:

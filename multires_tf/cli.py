@@ -160,11 +160,18 @@ def _predict(parser: _Parser) -> None:
     parser.add_argument("--output", type=pathlib.Path, help="folder for the maps of --input")
     parser.add_argument("--samples", type=_count, default=20, help="Monte-Carlo draws")
     parser.add_argument("--tile", type=_count, help="edge in voxels; default: the config's")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the draws")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("needs at least 1")
-    return value
+    return _whole(text, 1, 2**31 - 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0, 2**31 - 1)
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"needs a whole number from {low} to {high}, not '{text}'")
+    return int(text)

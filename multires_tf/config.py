@@ -78,9 +78,19 @@ class MultiRes:
 
     def __post_init__(self) -> None:
         doubling = tuple(2**i for i in range(len(self.scales)))
-        _law(self.scales == doubling, "network.multires.scales", "needs [1], [1, 2] or [1, 2, 4]")
+        _law(
+            self.scales == doubling and len(self.scales) in (1, 2, 3),
+            "network.multires.scales",
+            "needs [1], [1, 2] or [1, 2, 4]",
+        )
         same = len(self.filters) == len(self.dilations)
         _law(same, "network.multires.dilations", "needs one dilation a stage of filters")
+        powers = all(d in (1, 2, 4) for d in self.dilations)
+        _law(powers, "network.multires.dilations", "needs 1, 2 or 4 for each stage")
+        _law(self.blocks >= 1, "network.multires.blocks", "needs at least 1")
+        for key in ("filters", "fc", "head"):
+            wide = min(getattr(self, key), default=0) >= 1
+            _law(wide, f"network.multires.{key}", "needs widths of at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +104,9 @@ class UNet:
     def __post_init__(self) -> None:
         odd = all(k in (1, 3) for k in self.kernel)
         _law(odd, "network.unet.kernel", "needs 1 or 3 on every axis")
+        for key in ("base", "levels", "extra_width"):
+            _law(getattr(self, key) >= 1, f"network.unet.{key}", "needs at least 1")
+        _law(self.extra_convs >= 0, "network.unet.extra_convs", "needs a number >= 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +154,7 @@ class Loss:
     deep_supervision: float
 
     def __post_init__(self) -> None:
+        _law(self.stabiliser >= 0, "loss.stabiliser", "needs a variance >= 0")
         _law(0 <= self.beta <= 1, "loss.beta", "needs 0 <= beta <= 1")
         _law(self.deep_supervision >= 0, "loss.deep_supervision", "needs a weight >= 0")
 
@@ -180,6 +194,9 @@ class Train:
     def __post_init__(self) -> None:
         _law(self.steps >= 1, "train.steps", "needs at least 1")
         _law(self.learning_rate > 0, "train.learning_rate", "needs a rate > 0")
+        _law(self.gradient_clip >= 0, "train.gradient_clip", "needs a norm >= 0; 0 switches it off")
+        windows = self.statistics_windows >= 0
+        _law(windows, "train.statistics_windows", "needs a number >= 0; 0 for none")
         _law(0 <= self.adam_beta2 < 1, "train.adam_beta2", "needs 0 <= beta2 < 1")
         _law(self.report_every >= 1, "train.report_every", "needs at least 1")
         _law(self.validate_every >= 1, "train.validate_every", "needs at least 1")
@@ -229,9 +246,12 @@ def load(path: pathlib.Path, overlays: Sequence[pathlib.Path] = (), sets: Sequen
         errors.UserError: a file is missing or not YAML; a key is unknown, missing or mistyped.
     """
     base = path.parent / "base.yaml"
+    if path.is_file() and not base.is_file():
+        raise errors.UserError(f"{path}: no base.yaml beside it; put it into the folder configs/")
     merged: dict[str, Any] = {}
+    content = strict.read(path)
     for file in [base, *([] if path.name == base.name else [path]), *overlays]:
-        strict.merge(merged, strict.read(file), source=str(file))
+        strict.merge(merged, content if file == path else strict.read(file), source=str(file))
     for setting in sets:
         strict.merge(merged, strict.setting(setting), source=f"--set {setting}")
     return strict.build(Config, merged, "")

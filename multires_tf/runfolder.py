@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -95,14 +96,15 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`, renamed to `path` only if the block succeeds.
 
     Works for a file and for a folder. The temporary name keeps the suffixes, since writers such as
-    SimpleITK choose the format by them. An interrupted write leaves `path` as it was.
+    SimpleITK choose the format by them. An interrupted write leaves `path` as it was; what a killed
+    one left behind goes when the next succeeds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    beside = _beside(path)
     try:
         yield beside
         if path.is_dir() and not path.is_symlink():
-            retired = path.with_name(f".{uuid.uuid4().hex[:8]}.retired")
+            retired = _beside(path)
             path.rename(retired)
             try:
                 beside.rename(path)
@@ -112,11 +114,28 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
             shutil.rmtree(retired)
         else:
             os.replace(beside, path)
+        for left in leftovers(path.parent):
+            if left.name.endswith(f".{path.name}"):
+                remove(left)
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-        else:
-            beside.unlink(missing_ok=True)
+        remove(beside)
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+
+
+def leftovers(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What killed processes have left in a folder under the temporary names of `replacing`."""
+    return [entry for entry in folder.glob(".*") if re.match(r"\.[0-9a-f]{8}\.", entry.name)]
+
+
+def remove(path: pathlib.Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -19,7 +19,7 @@ from multires_tf import errors
 def read(path: pathlib.Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise errors.UserError(f"{path}: no such config; see the folder configs/") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise errors.UserError(f"{path}: not readable as YAML: {error}") from None

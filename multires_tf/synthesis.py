@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def predict_volume(
         compute: from the branches' windows, (1, Z, Y, X, 1) each, to maps (Z, Y, X) of a tile.
         tiling: how to cut; small volumes get smaller tiles.
         label: of the progress bar.
-        quiet: no progress bar.
+        quiet: no progress bar; there is one on terminals only anyhow.
 
     Returns:
         Name -> float32 map (z, y, x) of the volume's shape.
@@ -60,7 +61,7 @@ def predict_volume(
     plan = tiling.fitted(volume.shape)
     starts = windows.plan_tiles(volume.shape, plan.tile, plan.overlap, multiple=max(plan.scales))
     canvas: blending.Canvas | None = None
-    for start in tqdm.tqdm(starts, desc=label, unit="tile", disable=quiet, leave=False):
+    for start in tqdm.tqdm(starts, desc=label, unit="tile", disable=quiet or None, leave=False):
         mr = pipeline.read_windows(volume, start, plan.tile, window=plan.window, scales=plan.scales)
         maps = compute([mr[f"mr_{scale}"][None, ..., None] for scale in plan.scales])
         if canvas is None:
@@ -82,12 +83,18 @@ def mean_network(nets: Any) -> Compute:
     return lambda inputs: {"ct": forward([tf.constant(i) for i in inputs])[0, ..., 0].numpy()}
 
 
-def monte_carlo(nets: Any, *, samples: int, seed: int) -> Compute:
+def monte_carlo(nets: Any, *, samples: int, seed: int, stabiliser: float = 0.0) -> Compute:
     """Draws: the mean and the variances over `samples` sub-networks, in unit CT.
 
     What precedes the first dropped channel is computed once a tile. The same (seed, draw) keeps the
     same channels in every tile. A network without dropout gives one pass and no epistemic map, one
     without a variance head no aleatoric map.
+
+    Args:
+        nets: networks.Networks.
+        samples: number of draws.
+        seed: of the draws.
+        stabiliser: of the likelihood (losses.GaussianNLL), in unit variance.
 
     Returns:
         Function to the maps "ct", "aleatoric" and "epistemic" (variances) that the network has.
@@ -117,15 +124,18 @@ def monte_carlo(nets: Any, *, samples: int, seed: int) -> Compute:
     def compute(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
         draws = uncertainty.Accumulator()
         for outputs in passes([tf.constant(i) for i in inputs]):
-            draws.add(**_maps(outputs))
+            draws.add(**_maps(outputs, stabiliser))
         return _present(draws.estimate())
 
     return compute
 
 
-def _maps(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    names = [name for name in ("ct", "log_var") if name in outputs]
-    return {name: outputs[name][0, ..., 0].numpy() for name in names}
+def _maps(outputs: dict[str, Any], stabiliser: float) -> dict[str, np.ndarray]:
+    names = [name for name in outputs if name in ("ct", "log_var")]
+    maps: dict[str, np.ndarray] = {name: outputs[name][0, ..., 0].numpy() for name in names}
+    if stabiliser > 0 and "log_var" in maps:
+        maps["log_var"] = np.logaddexp(maps["log_var"], np.float32(math.log(stabiliser)))
+    return maps
 
 
 def _present(estimate: Any) -> dict[str, np.ndarray]:
@@ -138,7 +148,7 @@ def _present(estimate: Any) -> dict[str, np.ndarray]:
 
 
 def in_hu(maps: dict[str, np.ndarray], ct_window_hu: tuple[float, float]) -> dict[str, np.ndarray]:
-    """Turns blended maps in unit CT into HU: "ct" and "<kind>_sd" of the kinds there are."""
+    """Turns blended maps in unit CT into HU: "ct" and "<kind>_sd_hu" of the kinds there are."""
     from multires_tf.model import uncertainty
 
     estimate = uncertainty.Estimate(maps["ct"], maps.get("aleatoric"), maps.get("epistemic"), 0)

@@ -7,6 +7,7 @@ to it. A folder that holds a `cohort.csv` is what the table says.
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
 import difflib
@@ -25,6 +26,7 @@ DRAWN_SPLITS = ("train", "validation", "test")
 SPLITS = (*DRAWN_SPLITS, "none")
 COLUMNS = ("subject", "mr", "ct", "mask", "split")
 TABLE = "cohort.csv"
+_NO_NAME = r"[/\\\x00-\x1f]"
 _STATION = re.compile(r"mr_station\d+\.")
 
 
@@ -141,7 +143,7 @@ def _check_columns(columns: list[str], path: Path) -> None:
 def _subject(row: dict[str, str | None], path: Path, line: int) -> Subject:
     value = {name: (row.get(name) or "").strip() for name in COLUMNS}
     name, split = value["subject"], value["split"]
-    if not name or name in (".", "..") or re.search(r"[/\\\0]", name):
+    if not name or len(name.encode()) > 100 or name[0] == "." or re.search(_NO_NAME, name):
         raise errors.UserError(
             f"{path}, line {line}: subject '{name}' cannot name a folder; use letters and digits"
         )
@@ -185,12 +187,15 @@ def draw_splits(
     """
     without = sorted(one.subject for one in subjects if not one.split)
     counts = _counts(sum(one.split != "none" for one in subjects), proportions)
-    for one in subjects:
-        if one.split in counts:
-            counts[one.split] -= 1
-    places = [split for split in DRAWN_SPLITS for _ in range(max(0, counts[split]))]
-    # Where given splits already exceed their share, too many places are left: training gives way.
-    places = places[len(places) - len(without) :]
+    filled = collections.Counter(one.split for one in subjects)
+    places: list[str] = []
+    for _ in without:
+        # An empty split comes first, then the one that is furthest below its share.
+        missing = {split: counts[split] - filled[split] for split in DRAWN_SPLITS}
+        empty = {split: counts[split] > 0 and not filled[split] for split in DRAWN_SPLITS}
+        places.append(max(DRAWN_SPLITS, key=lambda split: (empty[split], missing[split])))
+        filled[places[-1]] += 1
+    places.sort(key=DRAWN_SPLITS.index)
     order = np.random.default_rng(seed).permutation(len(without))
     drawn = {without[index]: place for index, place in zip(order, places, strict=True)}
     return [

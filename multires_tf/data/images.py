@@ -21,6 +21,10 @@ from multires_tf import errors, runfolder
 from multires_tf.data import dicom, geometry, nifti
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+# What a CT in HU looks like: air below -600, and of all that is denser than lung the median is soft
+# tissue (fat to contrast-filled vessels). Below -1100 a scanner writes where it has not measured.
+_PADDING_HU, _AIR_HU, _TISSUE_HU = -1100.0, -600.0, -500.0
+_SOFT_HU, _LEAST_TISSUE = (-200.0, 200.0), 0.01
 _KEPT = (sitk.sitkInt16, sitk.sitkFloat32)
 # There is one stderr: two threads that took turns in hiding it could lose it for good.
 _STDERR = threading.Lock()
@@ -164,13 +168,20 @@ def _check_contrast(array: np.ndarray, path: Path) -> None:
 
 
 def check_ct_hu(image: sitk.Image, path: Path) -> None:
-    """Raises UserError unless the values can be Hounsfield units: air far below 0, tissue above."""
+    """Raises UserError unless the values can be Hounsfield units.
+
+    Padding apart, there is air, and most of what is denser than lung is soft tissue: a CT without
+    its rescale intercept, or with it twice, another slope or the other sign fails one of the two.
+    """
     array = sitk.GetArrayViewFromImage(image)
-    low, high = float(array.min()), float(array.max())
-    if low >= -200 or high < 0:
+    measured = array[array > _PADDING_HU]
+    tissue = measured[measured > _TISSUE_HU]
+    has_air = measured.size and measured.min() < _AIR_HU
+    has_tissue = tissue.size >= _LEAST_TISSUE * measured.size and tissue.size
+    if not (has_air and has_tissue and _SOFT_HU[0] <= np.median(tissue) <= _SOFT_HU[1]):
         raise errors.UserError(
-            f"{path}: a CT from {low:g} to {high:g} is not in HU (air -1000, water 0);"
-            " convert it to HU"
+            f"{path}: a CT from {float(array.min()):g} to {float(array.max()):g} is not in HU"
+            " (air -1000, water 0); convert it to HU"
         )
 
 

@@ -97,8 +97,8 @@ def start(
         for length, edge in zip(shape, window, strict=True)
     ]
     if on_body:
-        centre = body[random.integers(len(body))]
-        wanted = [round((c - edge / 2) / alignment) for c, edge in zip(centre, window, strict=True)]
+        centre = body[random.integers(len(body))] + random.integers(0, BODY_STRIDE, 3)
+        wanted = [(c - edge // 2) // alignment for c, edge in zip(centre, window, strict=True)]
     else:
         wanted = [
             random.integers(low // alignment, high // alignment, endpoint=True)

@@ -1,7 +1,7 @@
 """Checkpoints: every variable and the position of the run in one file, whole or absent.
 
 A checkpoint is a NumPy archive without pickled objects: variables in their order under their
-Keras paths, and the position (step, history, best score) as JSON text.
+Keras paths, and the position (step, history, spacing) as JSON text.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def build(
     """Compiles a function from a batch to its losses, which moves the weights by one step.
 
     Args:
-        objective: model from a batch's tensors (by name) to {"loss": (B,), part: (B,), ...}.
+        objective: model from a batch's tensors (by name) to {"loss": scalar, part: scalar, ...}.
         adam: built on the objective's trainable variables.
         strategy: every replica gets its share of the batch; gradients are averaged over all.
 

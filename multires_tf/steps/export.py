@@ -91,7 +91,8 @@ def _in_hu(model: Any, config: configs.Config) -> Any:
     outputs = model(inputs, training=False)
     in_hu = {"ct_hu": low + span * outputs["ct"]}
     if "log_var" in outputs:
-        in_hu["sd_hu"] = span * keras.ops.exp(0.5 * outputs["log_var"])
+        variance = keras.ops.exp(outputs["log_var"]) + config.loss.stabiliser
+        in_hu["sd_hu"] = span * keras.ops.sqrt(variance)
     return keras.Model(inputs, in_hu, name=f"{model.name}_hu")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import pathlib
 import tempfile
 import time
@@ -15,7 +17,7 @@ import tqdm
 
 from multires_tf import assembly, errors, runfolder, runtime, synthesis
 from multires_tf import config as configs
-from multires_tf.data import cohort, images, preparation, resampling, store
+from multires_tf.data import cohort, dicom, images, intensity, preparation, resampling, store
 
 UNCERTAINTIES = ("aleatoric_sd_hu", "epistemic_sd_hu")
 _FACTS = "prediction.json"
@@ -29,7 +31,8 @@ class _Settings:
     samples: int
     seed: int
     tile: tuple[int, int, int]
-    checkpoint_step: int
+    overlap: float
+    checkpoint: str
 
 
 def run(
@@ -65,8 +68,16 @@ def run(
     edges = _edges(config, tile)
     runtime.start(seed=config.seed, precision=config.train.precision)
     config, nets, position = assembly.trained_networks(folder)
-    settings = _Settings(samples if nets.sampler else 1, seed, edges, position["step"])
-    compute = synthesis.monte_carlo(nets, samples=settings.samples, seed=seed)
+    settings = _Settings(
+        samples=samples if nets.sampler else 1,
+        seed=seed,
+        tile=edges,
+        overlap=config.predict.overlap,
+        checkpoint=hashlib.sha256(assembly.best(folder).read_bytes()).hexdigest()[:16],
+    )
+    compute = synthesis.monte_carlo(
+        nets, samples=settings.samples, seed=seed, stabiliser=config.loss.stabiliser
+    )
     predictor = _Predictor(config, compute, settings)
     if input is None or output is None:
         return predictor.test_subjects(folder)
@@ -90,7 +101,7 @@ class _Predictor:
     def test_subjects(self, folder: runfolder.RunFolder) -> list[str]:
         """Predicts from the prepared stores; subjects that are done are left as they are."""
         names = assembly.subjects(folder, "test")
-        for name in tqdm.tqdm(names, desc="predict", unit="subject"):
+        for name in _progress(names):
             volume = store.open_pyramid(folder.need(folder.volume(name, "mr"), "prepare"))
             if not self.is_done(folder.prediction(name), volume.attributes.get("inputs")):
                 self.predict(volume, folder.prediction(name), name)
@@ -102,9 +113,9 @@ class _Predictor:
         """Predicts new images at the spacing that the network was trained on."""
         todo = list(_new_subjects(source, output))
         for _, path, target in todo:
-            images.check_header(path)
             _check_target(target)
-        for name, path, target in tqdm.tqdm(todo, desc="predict", unit="subject"):
+            images.read(path)
+        for name, path, target in _progress(todo):
             if self.is_done(target, {"mr": images.fingerprint(path)}):
                 continue
             with tempfile.TemporaryDirectory() as scratch:
@@ -155,7 +166,7 @@ class _Predictor:
         squares = [restored[key] ** 2 for key in UNCERTAINTIES if key in restored]
         if squares:
             restored["total_sd_hu"] = np.sqrt(np.sum(squares, axis=0, dtype=np.float32))
-        ct_hu = restored.pop("ct")
+        ct_hu = self._valid(restored.pop("ct"))
         with runfolder.replacing(target) as beside:
             beside.mkdir(parents=True)
             images.write(np.rint(ct_hu).astype(np.int16), beside / "ct.nii.gz", grid=source)
@@ -175,15 +186,26 @@ class _Predictor:
             text = json.dumps(facts, indent=1) + "\n"
             (beside / _FACTS).write_text(text, encoding="utf-8")
 
+    def _valid(self, ct_hu: np.ndarray) -> np.ndarray:
+        """Within the HU window, like the truth of the training; int16 would wrap what is beyond."""
+        if not np.isfinite(ct_hu).all():
+            raise RuntimeError("the network's CT is not finite; train again in float32")
+        return intensity.clip_hu(ct_hu, self.config.intensity.ct_window_hu)
+
     def _fill(self, key: str) -> float:
         return self.config.intensity.ct_window_hu[0] if key == "ct" else 0.0
+
+
+def _progress(items: list[Any]) -> tqdm.tqdm:
+    """A bar on terminals only, so that a complaint is the one line of a captured stderr."""
+    return tqdm.tqdm(items, desc="predict", unit="subject", leave=False, disable=None)
 
 
 def _new_subjects(
     source: pathlib.Path, output: pathlib.Path
 ) -> Iterator[tuple[str, pathlib.Path, pathlib.Path]]:
     """Yields (name, image, folder for its maps) of an image, a DICOM folder or a cohort."""
-    is_series = source.is_dir() and any(entry.is_file() for entry in source.glob("*.dcm"))
+    is_series = source.is_dir() and dicom.is_series_folder(source)
     if is_series or (source.is_file() and source.suffix.lower() != ".csv"):
         yield source.name.split(".")[0], source, output
         return
@@ -192,11 +214,16 @@ def _new_subjects(
 
 
 def _check_target(target: pathlib.Path) -> None:
-    """Refuses a folder that is not ours to replace: new, empty and our own ones are."""
+    """Refuses a folder that is not ours to replace or to make: new, empty and our own ones are."""
+    above = next(part for part in (target, *target.absolute().parents) if part.exists())
+    if not above.is_dir():
+        raise errors.UserError(f"{above}: is a file; give --output a folder")
+    if not os.access(above, os.W_OK):
+        raise errors.UserError(
+            f"{above}: no permission to write here; give --output another folder"
+        )
     if not target.exists():
         return
-    if not target.is_dir():
-        raise errors.UserError(f"{target}: is a file; give --output a folder")
     found = {entry.name for entry in target.iterdir()}
     ours = {_FACTS, *(f"{name}.nii.gz" for name in _MAPS)}
     if found and (_FACTS not in found or found - ours):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import pathlib
-import shutil
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
 import tqdm
 
 from multires_tf import config as configs
-from multires_tf import errors, runfolder
+from multires_tf import errors, runfolder, strict
 from multires_tf.data import cohort, geometry, images, preparation, store
 from multires_tf.measure import quality
 
@@ -51,7 +50,8 @@ def run(
     _check_folder(workdir, data)
     _check_config(folder, config)
     subjects = cohort.discover(data)
-    todo = [one for one in subjects if not _is_prepared(folder, one)]
+    recipe = _recipe(config, series)
+    todo = [one for one in subjects if not _is_prepared(folder, one, recipe)]
     # Only on a terminal, and wiped off it: a complaint stays the one line on stderr.
     bar = tqdm.tqdm(total=len(todo), desc="check", unit="subject", disable=None, leave=False)
     problems = _each(todo, lambda one: _load(one, series), bar=bar, keep_going=keep_going)
@@ -59,11 +59,8 @@ def run(
         raise errors.UserError(f"{data}: no subject can be used; {next(iter(problems.values()))}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
-        # What was trained refers to the config that is there; otherwise ours is the one.
-        if not folder.checkpoints.exists():
-            runfolder.write_text(folder.config, configs.dump(config))
         todo = [one for one in todo if one.subject not in problems]
-        bar = tqdm.tqdm(total=len(todo), desc="prepare", unit="subject", disable=not todo)
+        bar = tqdm.tqdm(total=len(todo), desc="prepare", unit="subject", disable=None, leave=False)
         problems |= _each(
             todo,
             lambda one: _prepare(folder, one, config, series),
@@ -71,6 +68,9 @@ def run(
             keep_going=keep_going,
         )
         subjects = _with_splits(folder, subjects, problems, config)
+        # What was trained refers to the config that is there; otherwise ours is the one.
+        if not folder.checkpoints.exists():
+            runfolder.write_text(folder.config, configs.dump(config))
         cohort.write(folder.cohort, subjects)
     return _lines(folder, subjects, problems)
 
@@ -97,8 +97,8 @@ def _check_config(folder: runfolder.RunFolder, config: configs.Config) -> None:
 def _tidy(folder: runfolder.RunFolder) -> None:
     """Removes what a killed process left under temporary names."""
     for place in (folder.volumes, folder.qa):
-        for left in place.glob(".*"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for left in runfolder.leftovers(place):
+            runfolder.remove(left)
 
 
 def _with_splits(
@@ -179,7 +179,8 @@ def _prepare(
         ct_hu, mask = preparation.prepare_ct(loaded["ct"], mr, body=body, air_hu=air_hu)
     except errors.UserError as error:
         raise errors.UserError(f"{one.mr}: {error}") from None
-    attributes = {**mr.attributes(), "inputs": _fingerprint(one)}
+    marks = {"inputs": _fingerprint(one), "recipe": _recipe(config, series)}
+    attributes = {**mr.attributes(), **marks}
     stores: dict[str, tuple[np.ndarray, float, Literal["mean", "min"]]]
     stores = {"mr": (mr.unit, 0.0, "mean"), "ct": (ct_hu, air_hu, "mean"), "mask": (mask, 0, "min")}
     with runfolder.replacing(folder.volumes / one.subject) as temporary:
@@ -197,12 +198,23 @@ def _picture(folder: runfolder.RunFolder, one: cohort.Subject) -> pathlib.Path:
     return folder.qa / f"{one.subject}.png"
 
 
-def _is_prepared(folder: runfolder.RunFolder, one: cohort.Subject) -> bool:
-    """Tells whether the stores are complete and were made from the images as they are now."""
+def _is_prepared(folder: runfolder.RunFolder, one: cohort.Subject, recipe: dict[str, Any]) -> bool:
+    """Tells whether the stores are complete and made like this from the images as they are now."""
     paths = [folder.volume(one.subject, role) for role in _ROLES]
     if not _picture(folder, one).exists() or not all(map(store.is_complete, paths)):
         return False
-    return store.open_pyramid(paths[0]).attributes.get("inputs") == _fingerprint(one)
+    attributes = store.open_pyramid(paths[0]).attributes
+    made = (attributes.get("inputs"), attributes.get("recipe"))
+    return made == (_fingerprint(one), recipe)
+
+
+def _recipe(config: configs.Config, series: str | None) -> dict[str, Any]:
+    """What the stores depend on besides the images, as JSON keeps it."""
+    return {
+        "series": series,
+        "spacing_mm": strict.plain(config.spacing_mm),
+        "intensity": strict.plain(config.intensity),
+    }
 
 
 def _fingerprint(one: cohort.Subject) -> dict[str, list[int]]:
@@ -222,9 +234,11 @@ def _lines(
     counts = collections.Counter(one.split for one in subjects)
     shares = ", ".join(f"{counts[split]} {split}" for split in cohort.SPLITS if counts[split])
     prepared = len(subjects) - len(problems)
+    lacking = [split for split in cohort.DRAWN_SPLITS if not counts[split]]
     return [
         *(f"left out: {name}: {problem}" for name, problem in problems.items()),
         f"{folder.cohort}: {len(subjects)} subjects ({shares})",
         f"{folder.volumes}: {prepared} prepared",
         f"{folder.qa}: a picture of each",
+        *(f"no subject in split '{split}': name one in the cohort" for split in lacking),
     ]

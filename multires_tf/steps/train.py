@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ from multires_tf import config as configs
 from multires_tf.data import pipeline
 
 # Re-estimation reads windows of its own, apart from those that training sees.
-_STATISTICS_SEED_OFFSET = 1_000_003
+_STATISTICS_SEED = 1_000_003
+# Between validations, too, so that a kill costs minutes.
+_SAVE_SECONDS = 300.0
 
 
 def run(
@@ -32,7 +36,7 @@ def run(
         workdir: run folder that `prepare` filled.
         config: must be the one that the folder was prepared with.
         devices: see runtime.strategy.
-        dry_run: builds everything and trains one step, but writes nothing.
+        dry_run: builds everything and trains one step, but keeps nothing.
 
     Raises:
         errors.UserError: nothing prepared, another config, another process at work, a loss that is
@@ -72,6 +76,7 @@ class _Session:
     history: Any
     finished: bool = False
     step: int = 0
+    saved: float = dataclasses.field(default_factory=time.monotonic)
 
     @classmethod
     def build(cls, folder: runfolder.RunFolder, config: configs.Config, devices: str) -> _Session:
@@ -140,7 +145,7 @@ class _Session:
         return [f"dry run: one step took {done.seconds:.1f} s, loss {done.means['loss']:.4f}"]
 
     def train(self) -> list[str]:
-        """Runs until the last step or until convergence, checkpointing at every validation."""
+        """Runs until the last step or until convergence, checkpointing on the way."""
         from multires_tf.learn import board, loop, step
 
         if self.finished:
@@ -196,7 +201,7 @@ class _Session:
         window, change = settings.convergence_window, settings.convergence_change
         converged = validating and self.history.converged(window, change)
         self.finished = self.step >= settings.steps or converged
-        if validating:
+        if validating or time.monotonic() - self.saved > _SAVE_SECONDS:
             self.save()
         numbers = {f"train/{name}": value for name, value in done.means.items()}
         numbers |= {"validation/mae_hu": mae_hu, "train/learning_rate": rate}
@@ -224,6 +229,7 @@ class _Session:
             checkpoints.save(assembly.best(self.folder), self.nets.plain.variables, position)
         self.history.write(self.folder.history)
         checkpoints.save(assembly.last(self.folder), self.variables, position)
+        self.saved = time.monotonic()
 
     def batches(self, start: int, stop: int, seed: int | None = None) -> Any:
         """Iterator over the batches of some steps, with the draw of each window."""
@@ -261,32 +267,23 @@ class _Session:
         from multires_tf.learn import step
 
         count = -(-self.config.train.statistics_windows // self.config.sampling.batch)
-        seed = self.config.seed + _STATISTICS_SEED_OFFSET
+        seed = self.config.seed ^ _STATISTICS_SEED
         if count:
             step.estimate_statistics(self.objective, self.batches(0, count, seed), self.strategy)
 
     def write_provenance(self) -> None:
         facts = runtime.provenance(self.config.seed)
-        facts["trainable_parameters"] = int(
-            sum(np.prod(v.shape) for v in self.nets.plain.trainable_variables)
-        )
+        weights = self.nets.plain.trainable_variables
+        facts["trainable_parameters"] = sum(math.prod(v.shape) for v in weights)
         facts["replicas"] = self.strategy.num_replicas_in_sync
+        if self.step and self.folder.provenance.exists():
+            began = json.loads(self.folder.provenance.read_text(encoding="utf-8"))
+            facts = {**began, "continued": [*began.get("continued", []), facts]}
         runfolder.write_text(self.folder.provenance, json.dumps(facts, indent=1) + "\n")
 
     def blame(self, error: Any) -> str:
         """Names the windows of a step that went wrong."""
-        dataset = assembly.training_windows(
-            self.config,
-            self.training,
-            start_step=error.step,
-            steps=error.step + 1,
-            seed=self.config.seed,
-        )
-        element = next(iter(dataset))
-        culprits = ", ".join(
-            f"{self.training[int(i)].subject} at {np.asarray(s).tolist()}"
-            for i, s in zip(element["subject"], element["start"], strict=True)
-        )
+        culprits = assembly.windows_of(self.config, self.training, error.step)
         advice = "look at these windows, or lower train.learning_rate"
         return f"{error}; it saw {culprits} (z, y, x); the last checkpoint is kept; {advice}"
 

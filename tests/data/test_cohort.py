@@ -166,6 +166,14 @@ def test_more_given_test_subjects_than_their_share_leave_fewer_for_training():
     assert counts(placed) == {"test": 3, "train": 1, "validation": 1}
 
 
+@pytest.mark.parametrize(("given", "free"), [(20, 3), (10, 2)])
+def test_many_given_for_training_leave_the_free_ones_to_the_empty_splits(given, free):
+    named = subjects(*["train"] * given, *[""] * free)
+    placed = counts(cohort.draw_splits(named, (22, 5, 5), 0))
+    assert placed["validation"] >= 1 and placed["test"] >= 1
+    assert sum(placed.values()) == given + free
+
+
 def test_one_and_two_subjects_train():
     assert counts(cohort.draw_splits(subjects("", ""), (22, 5, 5), 0)) == {"train": 2}
 

@@ -84,6 +84,14 @@ def test_body_windows_are_centred_on_the_body_within_the_borders():
     assert starts.tolist() == [[24, 0, 48]] * 3
 
 
+def test_windows_of_one_slice_are_centred_on_every_slice_of_the_body():
+    body = np.array([[4, 4, 4], [8, 4, 4]], np.int32)
+    starts = draw_starts(
+        200, shape=(16, 8, 8), window=(1, 8, 8), alignment=1, body=body, body_share=1.0
+    )
+    assert set(starts[:, 0]) == set(range(4, 12))
+
+
 def test_body_share_is_kept():
     body = np.array([[32, 32, 32]], np.int32)
     shape = (400, 400, 400)

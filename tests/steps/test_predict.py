@@ -25,7 +25,9 @@ GRID = geometry.Geometry(
     direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
 )
 SETS = ("network.window=[32, 32, 32]", "predict.tile=[32, 32, 32]")
-SETTINGS = predict._Settings(samples=1, seed=0, tile=(32, 32, 32), checkpoint_step=7)
+SETTINGS = predict._Settings(
+    samples=1, seed=0, tile=(32, 32, 32), overlap=0.25, checkpoint="c0ffee"
+)
 
 
 def _mr(path, *, seed=0):
@@ -63,7 +65,7 @@ def test_the_maps_lie_on_the_image_s_own_grid(predictor, tmp_path):
     np.testing.assert_allclose(sd_hu, 40.95, rtol=1e-5)  # 0.01 of a window of 4095 HU
     facts = json.loads((tmp_path / "out" / "prediction.json").read_text())
     assert facts["subject"] == "mr"
-    assert facts["settings"]["checkpoint_step"] == 7
+    assert facts["settings"]["checkpoint"] == "c0ffee"
 
 
 def test_the_same_image_is_left_and_another_one_is_not_taken_for_it(predictor, calls, tmp_path):
