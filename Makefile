@@ -1,4 +1,5 @@
 # make train EXP=multires_unc [DATA=cohort] [WORKDIR=...] [OVERLAY=...] [ARGS="..."]; `make help`.
+# ARGS are flags of the verb; in `train` of prepare and train, and PREPARE_ARGS and TRAIN_ARGS of one.
 
 EXP ?= multires_unc
 PYTHON ?= python3
@@ -45,8 +46,8 @@ ifndef DATA
 endif
 
 train: announce .venv/installed $(if $(DATA),,$(PHANTOM))  ## prepare, train, predict, evaluate, report
-	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS)
-	$(RUN) train --workdir $(WORKDIR) $(SETTINGS) $(ARGS)
+	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS) $(PREPARE_ARGS)
+	$(RUN) train --workdir $(WORKDIR) $(SETTINGS) $(ARGS) $(TRAIN_ARGS)
 	$(RUN) predict --workdir $(WORKDIR)
 	$(RUN) evaluate --workdir $(WORKDIR)
 	$(RUN) report --workdir $(WORKDIR)

@@ -59,6 +59,32 @@ def test_the_good_cohort_is_accepted(data, tmp_path):
     assert run(data, tmp_path / "run")[1].endswith("2 prepared")
 
 
+@pytest.mark.parametrize("name", [".hidden", "a/b", "a\tb", "x" * 101])
+def test_a_name_that_is_no_folder_s(data, name):
+    (data / "cohort.csv").write_text(f"subject,mr,ct\n{name},b/mr.nii.gz,b/ct.nii.gz\n")
+    refused(data, "cohort.csv, line 2: subject", "cannot name a folder", "use letters and digits")
+
+
+def test_a_config_that_is_not_there_is_named_itself(tmp_path):
+    for path in (tmp_path / "nope.yaml", tmp_path):
+        with pytest.raises(errors.UserError, match=f"{path.name}: no such config"):
+            configs.load(path)
+    alone = tmp_path / "alone.yaml"
+    alone.write_text("seed: 1\n")
+    with pytest.raises(errors.UserError, match=r"alone\.yaml: no base\.yaml beside it"):
+        configs.load(alone)
+
+
+def test_another_series_is_prepared_anew(data, tmp_path):
+    run(data, tmp_path / "run")
+    kept = tmp_path / "run" / "volumes" / "a" / "mr.ome.zarr" / ".zattrs"
+    first = kept.stat().st_mtime_ns
+    run(data, tmp_path / "run")
+    assert kept.stat().st_mtime_ns == first
+    run(data, tmp_path / "run", series="t1")  # images that are no DICOM have no series to choose
+    assert kept.stat().st_mtime_ns > first
+
+
 def test_a_missing_file(data):
     (data / "cohort.csv").write_text("subject,mr,ct\nb,b/mr.nii.gz,b/other.nii.gz\n")
     refused(data, "b/other.nii.gz: no such file", "correct the path")
@@ -130,8 +156,20 @@ def test_a_constant_image(data):
     refused(data, "b/mr.nii.gz: all voxels are 7", "give an image with something in it")
 
 
+PADDED = np.where((Y - 10) ** 2 + (X - 10) ** 2 > 13**2, -2000, CT_HU + 1024)
+
+
 @pytest.mark.parametrize(
-    ("ct", "seen"), [(CT_HU + 1000, "from 0 to 1040"), (CT_HU / 4095, "from -0.2442 to 0.009768")]
+    ("ct", "seen"),
+    [
+        (CT_HU + 1000, "from 0 to 1040"),
+        (CT_HU / 4095, "from -0.2442 to 0.009768"),
+        (PADDED, "from -2000 to 1064"),  # stored values with padding: the intercept was left out
+        (CT_HU - 1024, "from -2024 to -984"),  # the intercept applied twice
+        (-CT_HU, "from -40 to 1000"),
+        (CT_HU * 0.5, "from -500 to 20"),
+        (CT_HU * 10, "from -10000 to 400"),
+    ],
 )
 def test_a_ct_not_in_hu(data, ct, seen):
     images.write(ct.astype(np.float32), data / "b" / "ct.nii.gz", grid=GRID)

@@ -52,6 +52,15 @@ def test_later_settings_win():
         ("network.initial_sd_hu=0", "network.initial_sd_hu: needs HU > 0"),
         ("sampling.scaling=1.5", "sampling.scaling"),
         ("train.learning_rate=0", "train.learning_rate: needs a rate > 0"),
+        ("network.multires.dilations=[1, 2, 3]", "network.multires.dilations: needs 1, 2 or 4"),
+        ("network.multires.scales=[]", "network.multires.scales: needs [1], [1, 2] or [1, 2, 4]"),
+        ("network.multires.blocks=0", "network.multires.blocks: needs at least 1"),
+        ("network.multires.head=[0]", "network.multires.head: needs widths of at least 1"),
+        ("network.unet.levels=0", "network.unet.levels: needs at least 1"),
+        ("sampling.tile=[24, 32, 32]", "sampling.tile: needs multiples of 16, not 24"),
+        ("loss.stabiliser=-1.0", "loss.stabiliser: needs a variance >= 0"),
+        ("train.gradient_clip=-1.0", "train.gradient_clip: needs a norm >= 0"),
+        ("train.statistics_windows=-5", "train.statistics_windows: needs a number >= 0"),
     ],
 )
 def test_a_slip_names_its_key(setting, named):

@@ -7,6 +7,7 @@ import pytest
 
 from multires_tf import synthesis
 from multires_tf.data import store
+from multires_tf.model import networks
 
 SHAPE = (37, 51, 45)
 WINDOW = (32, 32, 32)
@@ -54,3 +55,15 @@ def test_maps_in_hu():
     assert sorted(hu) == ["aleatoric_sd_hu", "ct", "total_sd_hu"]
     assert hu["ct"].tolist() == [-1024.0, 3071.0]
     np.testing.assert_allclose(hu["aleatoric_sd_hu"], [0.0, 40.95])
+
+
+def test_the_stabiliser_of_the_likelihood_is_part_of_the_variance():
+    import keras
+
+    mr = keras.Input((None, None, None, 1), name="mr_1")
+    outputs = {"ct": mr, "log_var": keras.ops.log(0.0 * mr + 0.01)}
+    nets = networks.Networks(keras.Model([mr], outputs), None, None, None, (1,))
+    tile = [np.ones((1, 2, 2, 2, 1), np.float32)]
+    for stabiliser, variance in ((0.0, 0.01), (0.005, 0.015)):
+        compute = synthesis.monte_carlo(nets, samples=1, seed=0, stabiliser=stabiliser)
+        np.testing.assert_allclose(compute(tile)["aleatoric"], variance, rtol=1e-5)

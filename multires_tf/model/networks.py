@@ -25,7 +25,6 @@ class Networks:
         shared: inputs -> the tensors before the first dropped layers; None without dropout.
         tail: those tensors and "draw" -> outputs, so that sampler = tail after shared.
         scales: of the inputs.
-        window: training edges (z, y, x), which fix the margins that the cascade cuts.
     """
 
     plain: keras.Model
@@ -33,7 +32,6 @@ class Networks:
     shared: keras.Model | None
     tail: keras.Model | None
     scales: tuple[int, ...]
-    window: tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +116,7 @@ def multires(
     early = [_begun(bin_, plan, f"branch_{s}", mr) for s, mr in zip(scales, inputs, strict=True)]
     plain = keras.Model(inputs, _finished(bin_, plan, early, None), name="multires")
     if dropout == "none":
-        return Networks(plain, None, None, None, tuple(scales), window)
+        return Networks(plain, None, None, None, tuple(scales))
     draw = keras.Input((2,), dtype="int32", name="draw")
     handed = [
         [_input_like(t, f"{s}_{i}") for i, t in enumerate(e)]
@@ -134,7 +132,6 @@ def multires(
             [*_flat(handed), draw], _finished(bin_, plan, handed, draw), name="multires_tail"
         ),
         scales=tuple(scales),
-        window=window,
     )
 
 
@@ -178,7 +175,7 @@ def unet(
     x = unet_3d.body(bin_, mr, shape)
     ct = bin_.output("ct", x, initial=initial_ct, norm=output_norm)
     plain = keras.Model([mr], {"ct": ct}, name="unet")
-    return Networks(plain, None, None, None, (1,), (1, 1, 1))
+    return Networks(plain, None, None, None, (1,))
 
 
 def _begun(bin_: parts.Parts, plan: _Plan, name: str, mr: Any) -> list:
