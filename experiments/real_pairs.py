@@ -4,7 +4,7 @@ Question: on limbs as scanners make them, is MultiRes_unc ahead of the best look
 intensity to HU, over the body and in bone, after the laptop budget and after a longer one?
 Source: ours; pairs of the collection Soft-tissue-Sarcoma (Vallieres et al. 2015).
 Command: python -m experiments.real_pairs --data <cohort of MR and CT pairs> --root runs/real_pairs
-Cost: on 2 cores about half an hour for the laptop budget, some two hours for the longer run; what was
+Cost: on 2 cores half an hour for the laptop budget, some two hours for the longer run; what was
 cut short continues.
 Expected: bone ahead after either; the body ahead only after the longer run.
 """

@@ -60,7 +60,7 @@ class Canvas:
 
         Args:
           shape: (z, y, x) of the volume.
-          names: of the maps, e.g. ("ct_hu", "variance_hu2").
+          names: of the maps, e.g. ("ct", "aleatoric", "epistemic").
           tile: (z, y, x) of every tile.
           starts: (z, y, x) of all tiles, as `windows.plan_tiles` gives them: a full grid.
         """

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from multires_tf.model import highres3dnet, layers, parts, unet_3d
+from multires_tf.model import highres3dnet, layers, parts, unet_body
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,9 +170,9 @@ def unet(
         Networks with `plain` alone, on the input mr_1.
     """
     bin_ = parts.Parts(parts.Norm(norm, groups, batch_statistics, momentum), seed=seed)
-    shape = unet_3d.Shape(kernel, base, levels, extra_convs, extra_width)
+    shape = unet_body.Shape(kernel, base, levels, extra_convs, extra_width)
     mr = keras.Input((None, None, None, 1), name="mr_1")
-    x = unet_3d.body(bin_, mr, shape)
+    x = unet_body.body(bin_, mr, shape)
     ct = bin_.output("ct", x, initial=initial_ct, norm=output_norm)
     plain = keras.Model([mr], {"ct": ct}, name="unet")
     return Networks(plain, None, None, None, (1,))

@@ -65,7 +65,7 @@ class Parts:
     """
 
     def __init__(self, norm: Norm, *, keep: float = 1.0, seed: int = 0) -> None:
-        self.norm_kind, self.keep, self.seed = norm, keep, seed
+        self.norm, self.keep, self.seed = norm, keep, seed
         self._made: dict[str, keras.layers.Layer] = {}
         self._dropped: dict[str, int] = {}
 
@@ -90,7 +90,7 @@ class Parts:
 
     def active(self, x: Any, norm: str, prelu: str, *, fold: int = 1) -> Any:
         """Normalisation, then PReLU."""
-        x = self.make(norm, self.norm_kind.layer, fold=fold)(x)
+        x = self.make(norm, self.norm.layer, fold=fold)(x)
         return self.make(prelu, layers.PReLU)(x)
 
     def drop(self, name: str, x: Any, draw: Any, *, fold: int = 1) -> Any:
@@ -122,7 +122,7 @@ class Parts:
         )(x)
         if norm == "none":
             return x
-        kind = dataclasses.replace(self.norm_kind, kind=norm)
+        kind = dataclasses.replace(self.norm, kind=norm)
         return self.make(f"{name}_norm", _float32_norm, kind=kind)(x)
 
     def _seed_of(self, name: str) -> int:
