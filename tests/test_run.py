@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -155,13 +156,21 @@ def test_the_export_agrees_in_a_fresh_process(finished):
     assert (finished / "saved_model" / "saved_model.pb").exists()
 
 
-def _is_finished(folder: pathlib.Path, steps: int) -> bool:
-    """Whether the last row of the history is that of the last step."""
-    try:
-        rows = list(csv.reader((folder / "history.csv").open()))
-    except FileNotFoundError:
+def _changed(path: pathlib.Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _kill_after_progress(process: subprocess.Popen, checkpoint: pathlib.Path, wait: float) -> bool:
+    """Kills a training a while after its next checkpoint; False if it ended before that."""
+    before = _changed(checkpoint)
+    while process.poll() is None and _changed(checkpoint) == before:
+        time.sleep(0.02)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=wait)
         return False
-    return rows[-1][0] == str(steps)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return True
 
 
 @pytest.mark.slow
@@ -170,13 +179,10 @@ def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_p
     folders = {name: tmp_path / name for name in ("whole", "killed")}
     for folder in folders.values():
         run("prepare", "--workdir", folder, *settings, "--data", phantoms)
-    began = time.monotonic()
     run("train", "--workdir", folders["whole"], *settings)
-    seconds = time.monotonic() - began
     chance = random.Random(0)
     kills = 0
-    # Starting takes a good part of a run: each attempt gets a little further, then dies.
-    while kills < 10 and not _is_finished(folders["killed"], 40):
+    for _ in range(4):
         process = subprocess.Popen(
             command("train", "--workdir", folders["killed"], *settings),
             cwd=ROOT,
@@ -184,14 +190,10 @@ def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_p
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        try:
-            process.wait(timeout=chance.uniform(0.3, 0.6) * seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
+        last = folders["killed"] / "checkpoints" / "last.npz"
+        kills += _kill_after_progress(process, last, wait=chance.uniform(0.0, 0.3))
     run("train", "--workdir", folders["killed"], *settings)
-    assert kills >= 1
+    assert kills >= 2
     with (
         np.load(folders["whole"] / "checkpoints" / "last.npz") as whole,
         np.load(folders["killed"] / "checkpoints" / "last.npz") as killed,
