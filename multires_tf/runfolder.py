@@ -115,7 +115,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         else:
             os.replace(beside, path)
         for left in leftovers(path.parent):
-            if left.name.endswith(f".{path.name}"):
+            if left.name.split(".", 2)[2] == path.name:
                 remove(left)
     finally:
         remove(beside)

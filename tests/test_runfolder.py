@@ -66,7 +66,7 @@ def test_a_failure_leaves_the_old_one_and_no_rubbish(tmp_path, kind):
 def test_what_killed_processes_left_goes_with_the_next_success_and_nothing_else(tmp_path):
     killed = tmp_path / ".0123abcd.maps"
     killed.mkdir()
-    others = {".0123abcd.other", ".hidden.maps", "maps.txt"}
+    others = {".0123abcd.other", ".0123abcd.other.maps", ".hidden.maps", "maps.txt"}
     for name in others:
         (tmp_path / name).write_text("not ours")
     with runfolder.replacing(tmp_path / "maps") as beside:
