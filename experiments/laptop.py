@@ -1,8 +1,8 @@
 """Which choices let a laptop-size network find bone in ten minutes?
 
-Question: at some thousand steps on two cores, absolute error and plain likelihoods leave all bone
-unlearnt, although lookup tables show that the phantoms are not noise. What is in the way: the norm,
-the margins of the windows, the weighting of the likelihood, the dropout?
+Question: at some thousand steps on two cores, absolute error leaves all bone unlearnt, although
+lookup tables show that the phantoms are not noise. What is in the way: the norm, the margins of the
+windows, the weighting of the likelihood, the dropout?
 Source: ours; Seitzer et al. 2022 for the weighting (beta-NLL).
 Command: python -m experiments.laptop --data runs/phantom --root runs/laptop
 Cost: seven arms of the laptop overlay cut to 1500 steps, about 5 minutes each on 2 cores.

@@ -6,7 +6,7 @@ Source: ours; pairs of the collection Soft-tissue-Sarcoma (Vallieres et al. 2015
 Command: python -m experiments.real_pairs --data <cohort of MR and CT pairs> --root runs/real_pairs
 Cost: on 2 cores half an hour for the laptop budget, some two hours for the longer run; what was
 cut short continues.
-Expected: bone ahead after either; the body ahead only after the longer run.
+Expected: bone ahead after either; the body hardly before the pairs are registered (logbook).
 """
 
 from __future__ import annotations

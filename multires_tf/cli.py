@@ -1,4 +1,4 @@
-"""The door: verbs and flags. The only reader of argv; it loads neither Keras nor TensorFlow."""
+"""The door of the verbs (experiments have `study.main`); it loads neither Keras nor TensorFlow."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
+
+from multires_tf import progress
 
 Compute = Callable[[list[np.ndarray]], dict[str, np.ndarray]]
 
@@ -61,7 +62,7 @@ def predict_volume(
     plan = tiling.fitted(volume.shape)
     starts = windows.plan_tiles(volume.shape, plan.tile, plan.overlap, multiple=max(plan.scales))
     canvas: blending.Canvas | None = None
-    for start in tqdm.tqdm(starts, desc=label, unit="tile", disable=quiet or None, leave=False):
+    for start in progress.bar(starts, words=label, unit="tile", quiet=quiet):
         mr = pipeline.read_windows(volume, start, plan.tile, window=plan.window, scales=plan.scales)
         maps = compute([mr[f"mr_{scale}"][None, ..., None] for scale in plan.scales])
         if canvas is None:

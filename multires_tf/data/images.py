@@ -18,13 +18,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from multires_tf import errors, runfolder
-from multires_tf.data import dicom, geometry, nifti
+from multires_tf.data import dicom, geometry, masks, nifti
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # What a CT in HU looks like: air below -600, and of all that is denser than lung the median is soft
-# tissue (fat to contrast-filled vessels). Below -1100 a scanner writes where it has not measured.
-_PADDING_HU, _AIR_HU, _TISSUE_HU = -1100.0, -600.0, -500.0
-_SOFT_HU, _LEAST_TISSUE = (-200.0, 200.0), 0.01
+# tissue (fat to contrast-filled vessels).
+_AIR_HU, _SOFT_HU, _LEAST_TISSUE = -600.0, (-200.0, 200.0), 0.01
 _KEPT = (sitk.sitkInt16, sitk.sitkFloat32)
 # There is one stderr: two threads that took turns in hiding it could lose it for good.
 _STDERR = threading.Lock()
@@ -174,8 +173,8 @@ def check_ct_hu(image: sitk.Image, path: Path) -> None:
     its rescale intercept, or with it twice, another slope or the other sign fails one of the two.
     """
     array = sitk.GetArrayViewFromImage(image)
-    measured = array[array > _PADDING_HU]
-    tissue = measured[measured > _TISSUE_HU]
+    measured = array[array > masks.PADDING_HU]
+    tissue = measured[measured > masks.BODY_HU]
     has_air = measured.size and measured.min() < _AIR_HU
     has_tissue = tissue.size >= _LEAST_TISSUE * measured.size and tissue.size
     if not (has_air and has_tissue and _SOFT_HU[0] <= np.median(tissue) <= _SOFT_HU[1]):

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from multires_tf import assembly, comparison, errors, runfolder
+from multires_tf import assembly, comparison, errors, progress, runfolder
 from multires_tf.measure import baseline, calibration, scores, statistics
 
 CONTRACT = (
@@ -40,8 +39,8 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     for subject in subjects:
         folder.need(folder.prediction(subject) / "ct.nii.gz", "predict")
     table = _lookup_table(folder)
-    with _progress(subjects, "evaluate") as progress:
-        rows = [_row(comparison.load(folder, subject), table) for subject in progress]
+    with progress.bar(subjects, words="evaluate") as bar:
+        rows = [_row(comparison.load(folder, subject), table) for subject in bar]
     columns = _columns(rows)
     summary = _summary(rows, columns)
     runfolder.write_text(folder.scores_csv, _csv_text(rows, columns))
@@ -50,16 +49,11 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     return [*_lines(rows, summary), f"{folder.scores_csv}", f"{folder.scores_json}"]
 
 
-def _progress(subjects: list[str], words: str) -> tqdm.tqdm:
-    """A bar on terminals only, so that a complaint is the one line of a captured stderr."""
-    return tqdm.tqdm(subjects, desc=words, unit="subject", leave=False, disable=None)
-
-
 def _lookup_table(folder: runfolder.RunFolder) -> baseline.LookupTable:
     fit = baseline.Fit()
     training = assembly.subjects(folder, "train")
-    with _progress(training, "lookup table") as progress:
-        for subject in progress:
+    with progress.bar(training, words="lookup table") as bar:
+        for subject in bar:
             fit.add(*comparison.body_voxels(folder, subject))
     try:
         return fit.table()

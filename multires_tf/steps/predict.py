@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from multires_tf import assembly, errors, runfolder, runtime, synthesis
+from multires_tf import assembly, errors, progress, runfolder, runtime, synthesis
 from multires_tf import config as configs
 from multires_tf.data import cohort, dicom, images, intensity, preparation, resampling, store
 
@@ -101,7 +100,7 @@ class _Predictor:
     def test_subjects(self, folder: runfolder.RunFolder) -> list[str]:
         """Predicts from the prepared stores; subjects that are done are left as they are."""
         names = assembly.subjects(folder, "test")
-        for name in _progress(names):
+        for name in progress.bar(names, words="predict"):
             volume = store.open_pyramid(folder.need(folder.volume(name, "mr"), "prepare"))
             if not self.is_done(folder.prediction(name), volume.attributes.get("inputs")):
                 self.predict(volume, folder.prediction(name), name)
@@ -112,12 +111,12 @@ class _Predictor:
     ) -> list[str]:
         """Predicts new images at the spacing that the network was trained on."""
         todo = list(_new_subjects(source, output))
-        for _, path, target in todo:
+        for _, _, target in todo:
             _check_target(target)
+        left = [one for one in todo if not self.is_done(one[2], {"mr": images.fingerprint(one[1])})]
+        for _, path, _ in left:  # all that can be wrong with an image, before anything is written
             images.read(path)
-        for name, path, target in _progress(todo):
-            if self.is_done(target, {"mr": images.fingerprint(path)}):
-                continue
+        for name, path, target in progress.bar(left, words="predict"):
             with tempfile.TemporaryDirectory() as scratch:
                 volume = self._prepared(path, pathlib.Path(scratch), spacing_mm)
                 self.predict(volume, target, name)
@@ -194,11 +193,6 @@ class _Predictor:
 
     def _fill(self, key: str) -> float:
         return self.config.intensity.ct_window_hu[0] if key == "ct" else 0.0
-
-
-def _progress(items: list[Any]) -> tqdm.tqdm:
-    """A bar on terminals only, so that a complaint is the one line of a captured stderr."""
-    return tqdm.tqdm(items, desc="predict", unit="subject", leave=False, disable=None)
 
 
 def _new_subjects(

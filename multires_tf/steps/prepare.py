@@ -13,7 +13,7 @@ import SimpleITK as sitk
 import tqdm
 
 from multires_tf import config as configs
-from multires_tf import errors, runfolder, strict
+from multires_tf import errors, progress, runfolder, strict
 from multires_tf.data import cohort, geometry, images, preparation, store
 from multires_tf.measure import quality
 
@@ -52,15 +52,14 @@ def run(
     subjects = cohort.discover(data)
     recipe = _recipe(config, series)
     todo = [one for one in subjects if not _is_prepared(folder, one, recipe)]
-    # Only on a terminal, and wiped off it: a complaint stays the one line on stderr.
-    bar = tqdm.tqdm(total=len(todo), desc="check", unit="subject", disable=None, leave=False)
+    bar = progress.bar(total=len(todo), words="check")
     problems = _each(todo, lambda one: _load(one, series), bar=bar, keep_going=keep_going)
     if len(problems) == len(subjects):
         raise errors.UserError(f"{data}: no subject can be used; {next(iter(problems.values()))}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
         todo = [one for one in todo if one.subject not in problems]
-        bar = tqdm.tqdm(total=len(todo), desc="prepare", unit="subject", disable=None, leave=False)
+        bar = progress.bar(total=len(todo), words="prepare")
         problems |= _each(
             todo,
             lambda one: _prepare(folder, one, config, series),

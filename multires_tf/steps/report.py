@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from multires_tf import comparison, config, errors, runfolder
+from multires_tf import comparison, config, errors, progress, runfolder
 from multires_tf.measure import calibration, figures, page
 
 # Each picture is about half a megabyte: a page stays openable.
@@ -87,7 +86,7 @@ def _pictures(
     """Panels of the worst subjects, and all subjects' histograms of sd and error."""
     pictures: list[page.Picture] = []
     histograms: dict[str, calibration.JointHistogram] = {}
-    for row in tqdm.tqdm(rows, desc="report", unit="subject", leave=False, disable=None):
+    for row in progress.bar(rows, words="report"):
         pair = comparison.load(folder, row["subject"])
         error_hu = pair.pct_hu - pair.ct_hu
         for name, sd_hu in _uncertainties(pair).items():
