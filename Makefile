@@ -17,6 +17,9 @@ else
 endif
 PHANTOM := runs/phantom/cohort.csv
 SETTINGS := --config $(CONFIG) $(if $(OVERLAY),--overlay $(OVERLAY))
+ifndef DATA
+  SETTINGS += --set register=none  # MR and CT of a phantom are one body in one frame
+endif
 export PYTHONWARNINGS ?= ignore::UserWarning
 
 .DEFAULT_GOAL := help

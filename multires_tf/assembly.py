@@ -118,8 +118,13 @@ def windows_of(config: configs.Config, volumes: list[Any], step: int) -> str:
     return ", ".join(f"{volumes[int(i)].subject} at {np.asarray(s).tolist()}" for i, s in places)
 
 
-def subjects(run: runfolder.RunFolder, split: str) -> list[str]:
+def subjects(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> list[str]:
     """Names of the subjects of one split, in the cohort's order; at least one.
+
+    Args:
+        run: the run folder.
+        split: train, validation or test.
+        flagged: those that the cohort flags as well.
 
     Raises:
         errors.UserError: nothing was prepared, or the split has no subject.
@@ -127,14 +132,19 @@ def subjects(run: runfolder.RunFolder, split: str) -> list[str]:
     from multires_tf.data import cohort
 
     found = cohort.read(run.need(run.cohort, "prepare"))
-    names = [one.subject for one in found if one.split == split]
+    names = [one.subject for one in found if one.split == split and (flagged or not one.flags)]
+    if not names and any(one.split == split for one in found):
+        advice = "look at them in qa, then set sampling.use_flagged or mend the pairs"
+        raise errors.UserError(f"{run.cohort}: all subjects in '{split}' are flagged; {advice}")
     if not names:
         raise errors.UserError(f"{run.cohort}: no subject in split '{split}'; name one there")
     return names
 
 
-def training_volumes(run: runfolder.RunFolder, split: str) -> list[Any]:
+def training_volumes(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> list[Any]:
     """The prepared volumes of one split, in the cohort's order.
+
+    Args: as for `subjects`.
 
     Raises:
         errors.UserError: as `subjects`.
@@ -143,7 +153,7 @@ def training_volumes(run: runfolder.RunFolder, split: str) -> list[Any]:
 
     return [
         pipeline.Volume(name, *(run.volume(name, role) for role in ("mr", "ct", "mask")))
-        for name in subjects(run, split)
+        for name in subjects(run, split, flagged=flagged)
     ]
 
 

@@ -163,6 +163,7 @@ class Loss:
 class Sampling:
     batch: int
     tile: Triple | None
+    use_flagged: bool
     body_share: float
     augment_share: float
     flip_axes: tuple[Literal["x", "y", "z"], ...]
@@ -218,6 +219,7 @@ class Config:
     schema: int
     seed: int
     spacing_mm: tuple[float, float, float] | None
+    register: Literal["none", "rigid", "deformable"]
     cohort: Cohort
     intensity: Intensity
     network: Network

@@ -81,6 +81,10 @@ class RunFolder:
         """Store of one prepared volume; `role` is mr, ct or mask."""
         return self.volumes / subject / f"{role}.ome.zarr"
 
+    def registration(self, subject: str) -> pathlib.Path:
+        """What came of a subject's registration; absent where there was none."""
+        return self.volumes / subject / "registration.json"
+
     def prediction(self, subject: str) -> pathlib.Path:
         return self.predictions / subject
 

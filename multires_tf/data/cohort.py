@@ -24,7 +24,7 @@ from multires_tf.data import images
 
 DRAWN_SPLITS = ("train", "validation", "test")
 SPLITS = (*DRAWN_SPLITS, "none")
-COLUMNS = ("subject", "mr", "ct", "mask", "split")
+COLUMNS = ("subject", "mr", "ct", "mask", "split", "flags")
 TABLE = "cohort.csv"
 _NO_NAME = r"[/\\\x00-\x1f]"
 _STATION = re.compile(r"mr_station\d+\.")
@@ -40,6 +40,7 @@ class Subject:
       ct: the same, or None where only an MR is known.
       mask: body mask to use instead of the CT's own, or None.
       split: train, validation, test or none; "" where it is not drawn yet.
+      flags: why a person should look at it before it is trained on; "" if nothing is known.
     """
 
     subject: str
@@ -47,6 +48,7 @@ class Subject:
     ct: Path | None
     mask: Path | None
     split: str
+    flags: str = ""
 
 
 def discover(path: Path) -> list[Subject]:
@@ -154,7 +156,7 @@ def _subject(row: dict[str, str | None], path: Path, line: int) -> Subject:
     if not value["mr"]:
         raise _unfused(f"{path}, line {line}: subject {name}")
     ct, mask = (path.parent / value[role] if value[role] else None for role in ("ct", "mask"))
-    return Subject(name, path.parent / value["mr"], ct, mask, split)
+    return Subject(name, path.parent / value["mr"], ct, mask, split, value["flags"])
 
 
 def _check_unique(subjects: Sequence[Subject], path: Path) -> None:
@@ -224,7 +226,7 @@ def write(path: Path, subjects: Sequence[Subject]) -> None:
     table.writerow(COLUMNS)
     for one in subjects:
         paths = [_relative(file, Path(path).parent) for file in (one.mr, one.ct, one.mask)]
-        table.writerow([one.subject, *paths, one.split])
+        table.writerow([one.subject, *paths, one.split, one.flags])
     runfolder.write_text(Path(path), text.getvalue())
 
 

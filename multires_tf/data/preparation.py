@@ -1,20 +1,21 @@
 """What becomes of a subject's images before a network sees them; `prepare` and `predict` share it.
 
 The MR is brought to canonical orientation and to the prepared grid, its intensities to [0, 1] by
-percentiles inside the body. The CT follows onto that grid in HU. A mask says where truth exists.
+percentiles inside the body. The CT is registered to it and follows onto that grid in HU. A mask
+says where truth exists.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from multires_tf import errors
-from multires_tf.data import geometry, intensity, masks, resampling
+from multires_tf.data import alignment, geometry, intensity, masks, registration, resampling
 
 # A prepared voxel is inside a field only if it is so wholly, up to rounding of the interpolation.
 _WHOLLY = 0.999
@@ -50,6 +51,83 @@ class PreparedMr:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Ct:
+    """A CT and how it lies to its MR.
+
+    Attributes:
+      image: in canonical orientation and HU.
+      body: bool (z, y, x), the body on the image's grid, the table left out.
+      transform: from points of the MR's frame to the CT's, millimetres; None where they are one.
+    """
+
+    image: sitk.Image
+    body: np.ndarray
+    transform: sitk.Transform | None = None
+
+    @property
+    def grid(self) -> geometry.Geometry:
+        return geometry.of_image(self.image)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """bool, where the scanner has measured."""
+        return sitk.GetArrayViewFromImage(self.image) > masks.PADDING_HU
+
+    def on(self, grid: geometry.Geometry, mask: np.ndarray, *, share: float) -> np.ndarray:
+        """Returns a mask of this CT on a grid in the MR's frame."""
+        return resampling.resample_mask(
+            mask, self.grid, grid, share=share, transform=self.transform
+        )
+
+
+def ct_in_its_own_frame(image: sitk.Image, *, body: sitk.Image | None = None) -> Ct:
+    """Finds the body in a CT, or takes a mask of it.
+
+    Args:
+      image: 3-D in HU, any orientation.
+      body: 3-D, any grid in the CT's frame; above 0 is body. None finds it.
+    """
+    image = geometry.canonical_image(image)
+    own = geometry.of_image(image)
+    if body is None:
+        return Ct(image, masks.ct_body(sitk.GetArrayViewFromImage(image), own.spacing_mm))
+    given = geometry.canonical_image(body)
+    mask = sitk.GetArrayViewFromImage(given) > 0
+    return Ct(image, resampling.resample_mask(mask, geometry.of_image(given), own, share=0.5))
+
+
+def register(
+    mr_image: sitk.Image,
+    ct: Ct,
+    *,
+    kind: registration.Kind,
+    zero_is_outside: bool,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[Ct, registration.Registration]:
+    """Registers a CT to its MR; returns it with the transform, and what came of it.
+
+    Args:
+      mr_image: 3-D, any orientation and unit.
+      ct: in its own frame.
+      kind: how far the CT may be moved.
+      zero_is_outside: as for `prepare_mr`.
+      tick: called at each iteration.
+
+    Raises:
+      UserError: as `prepare_mr`.
+    """
+    image = geometry.canonical_image(mr_image)
+    zero, body = _mr_body(image, zero_is_outside=zero_is_outside)
+    found = registration.register(
+        alignment.Side(image, body, ~zero),
+        alignment.Side(ct.image, ct.body, ct.measured),
+        kind=kind,
+        tick=tick,
+    )
+    return dataclasses.replace(ct, transform=found.transform), found
+
+
 def canonical_spacing_mm(image: sitk.Image) -> tuple[float, ...]:
     """Returns (z, y, x) along the canonical axes."""
     return geometry.canonical(geometry.of_image(image)).spacing_mm
@@ -61,7 +139,7 @@ def prepare_mr(
     spacing_mm: Sequence[float] | None,
     percentiles: Sequence[float],
     zero_is_outside: bool,
-    ct_body: tuple[np.ndarray, geometry.Geometry] | None = None,
+    ct: Ct | None = None,
 ) -> PreparedMr:
     """Prepares an MR.
 
@@ -70,8 +148,8 @@ def prepare_mr(
       spacing_mm: (z, y, x) of the prepared grid; None keeps the image's own.
       percentiles: of the intensities inside the body that become 0 and 1.
       zero_is_outside: exact zeros that reach the border mark where the field ended.
-      ct_body: body mask of the CT and its grid, where there is one; it tells padding from a
-        background which the scanner has set to zero.
+      ct: where there is one; its body tells padding from a background which the scanner has set
+        to zero.
 
     Raises:
       UserError: the image shows no body, or one without contrast.
@@ -80,14 +158,10 @@ def prepare_mr(
     image = geometry.canonical_image(image)
     own = geometry.of_image(image)
     grid = geometry.prepared_grid(own, spacing_mm)
-    mr = sitk.GetArrayFromImage(image)
-    zero = masks.zero_border(mr) if zero_is_outside else np.zeros(mr.shape, bool)
-    if zero.all():
-        raise errors.UserError("the MR is zero everywhere; give an image with a body")
-    body = masks.mr_body(mr, own.spacing_mm, outside=zero)
-    low, high = intensity.percentile_range(mr, body, percentiles)
+    zero, body = _mr_body(image, zero_is_outside=zero_is_outside)
+    low, high = intensity.percentile_range(sitk.GetArrayViewFromImage(image), body, percentiles)
     if zero.any():
-        known = resampling.resample_mask(*ct_body, own, share=0.5) if ct_body else body
+        known = ct.on(own, ct.body, share=0.5) if ct else body
         zero &= not masks.is_blanked_background(zero, known)
     field = resampling.resample_mask(~zero, own, grid, share=_WHOLLY)
     unit = intensity.mr_to_unit(resampling.resample(image, grid, fill=low), low, high)
@@ -95,26 +169,21 @@ def prepare_mr(
     return PreparedMr(unit=unit, field=field, grid=grid, source=source, low=low, high=high)
 
 
-def ct_body(image: sitk.Image) -> tuple[np.ndarray, geometry.Geometry]:
-    """Returns the body in a CT, found on the CT's own grid (canonical), and that grid."""
-    image = geometry.canonical_image(image)
-    own = geometry.of_image(image)
-    return masks.ct_body(sitk.GetArrayViewFromImage(image), own.spacing_mm), own
+def _mr_body(image: sitk.Image, *, zero_is_outside: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where the field had ended, if zeros mean that, and the body; bool (z, y, x)."""
+    mr = sitk.GetArrayViewFromImage(image)
+    zero = masks.zero_border(mr) if zero_is_outside else np.zeros(mr.shape, bool)
+    if zero.all():
+        raise errors.UserError("the MR is zero everywhere; give an image with a body")
+    return zero, masks.mr_body(mr, geometry.of_image(image).spacing_mm, outside=zero)
 
 
-def prepare_ct(
-    image: sitk.Image,
-    mr: PreparedMr,
-    *,
-    body: tuple[np.ndarray, geometry.Geometry],
-    air_hu: float,
-) -> tuple[np.ndarray, np.ndarray]:
+def prepare_ct(ct: Ct, mr: PreparedMr, *, air_hu: float) -> tuple[np.ndarray, np.ndarray]:
     """Brings the CT onto the prepared grid and says where its truth counts.
 
     Args:
-      image: 3-D in HU, any orientation, in the MR's frame.
+      ct: with the transform into the MR's frame, if they are two.
       mr: the prepared MR.
-      body: bool body mask and its grid.
       air_hu: fill outside the CT's field; the CT is clipped there from below.
 
     Returns:
@@ -125,14 +194,11 @@ def prepare_ct(
     Raises:
       UserError: no part of the body is in both fields.
     """
-    image = geometry.canonical_image(image)
-    own = geometry.of_image(image)
-    ct_hu = sitk.GetArrayFromImage(image).astype(np.float32)
-    measured = ct_hu > masks.PADDING_HU
-    clipped = geometry.to_image(np.maximum(ct_hu, np.float32(air_hu)), own)
-    inside = mr.field & resampling.resample_mask(measured, own, mr.grid, share=_WHOLLY)
+    inside = mr.field & ct.on(mr.grid, ct.measured, share=_WHOLLY)
     mask = np.where(inside, FIELD, OUTSIDE).astype(np.uint8)
-    mask[inside & resampling.resample_mask(*body, mr.grid, share=0.5)] = BODY
+    mask[inside & ct.on(mr.grid, ct.body, share=0.5)] = BODY
     if not (mask == BODY).any():
         raise errors.UserError("no part of the body is in both MR and CT; give a pair in one frame")
-    return resampling.resample(clipped, mr.grid, fill=air_hu), mask
+    ct_hu = np.maximum(sitk.GetArrayViewFromImage(ct.image), np.float32(air_hu), dtype=np.float32)
+    image = geometry.to_image(ct_hu, ct.grid)
+    return resampling.resample(image, mr.grid, fill=air_hu, transform=ct.transform), mask

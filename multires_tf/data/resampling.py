@@ -15,7 +15,13 @@ from multires_tf.data import geometry
 _FWHM_TO_SD = 1 / np.sqrt(8 * np.log(2))
 
 
-def resample(image: sitk.Image, grid: geometry.Geometry, *, fill: float) -> np.ndarray:
+def resample(
+    image: sitk.Image,
+    grid: geometry.Geometry,
+    *,
+    fill: float,
+    transform: sitk.Transform | None = None,
+) -> np.ndarray:
     """Returns `image` on `grid` as float32 (z, y, x).
 
     Where the new voxels are larger, the image is first smoothed by the Gaussian that makes an old
@@ -26,8 +32,11 @@ def resample(image: sitk.Image, grid: geometry.Geometry, *, fill: float) -> np.n
       image: 3-D, any orientation.
       grid: the new grid.
       fill: value outside the image's field.
+      transform: from points of the grid's frame to the image's, millimetres; None if they are one.
     """
     image = sitk.Cast(_in_order_of(image, grid), sitk.sitkFloat32)
+    if transform is not None:
+        return _interpolated(_smoothed(image, grid), grid, fill=fill, transform=transform)
     own = geometry.of_image(image)
     if geometry.same_grid(own, grid):
         return sitk.GetArrayFromImage(image)
@@ -35,7 +44,12 @@ def resample(image: sitk.Image, grid: geometry.Geometry, *, fill: float) -> np.n
 
 
 def resample_mask(
-    mask: np.ndarray, own: geometry.Geometry, grid: geometry.Geometry, *, share: float
+    mask: np.ndarray,
+    own: geometry.Geometry,
+    grid: geometry.Geometry,
+    *,
+    share: float,
+    transform: sitk.Transform | None = None,
 ) -> np.ndarray:
     """Returns where at least `share` of a voxel of `grid` is inside `mask`; False outside `own`.
 
@@ -44,10 +58,12 @@ def resample_mask(
       own: grid of the mask.
       grid: the new grid.
       share: 0.5 keeps the volume; close to 1 takes only voxels which are wholly inside.
+      transform: as for `resample`.
     """
-    if geometry.same_grid(own, grid):
+    if transform is None and geometry.same_grid(own, grid):
         return mask.copy()
-    return resample(geometry.to_image(mask, own), grid, fill=0.0) >= share
+    image = geometry.to_image(mask, own)
+    return resample(image, grid, fill=0.0, transform=transform) >= share
 
 
 def interpolate(image: sitk.Image, grid: geometry.Geometry) -> np.ndarray:
@@ -80,9 +96,17 @@ def restore(
     return resample(geometry.to_image(array, prepared), source, fill=fill)
 
 
-def _interpolated(image: sitk.Image, grid: geometry.Geometry, *, fill: float | None) -> np.ndarray:
+def _interpolated(
+    image: sitk.Image,
+    grid: geometry.Geometry,
+    *,
+    fill: float | None,
+    transform: sitk.Transform | None = None,
+) -> np.ndarray:
     """Linear; outside the image's field `fill`, or the nearest voxel where that is None."""
     resample = sitk.ResampleImageFilter()
+    if transform is not None:
+        resample.SetTransform(transform)
     resample.SetSize(grid.size[::-1])
     resample.SetOutputSpacing(grid.spacing_mm[::-1])
     resample.SetOutputOrigin(grid.origin_mm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -14,11 +15,11 @@ import tqdm
 
 from multires_tf import config as configs
 from multires_tf import errors, progress, runfolder, strict
-from multires_tf.data import cohort, geometry, images, preparation, store
+from multires_tf.data import cohort, images, preparation, store
 from multires_tf.measure import quality
 
 # What the prepared volumes and the cohort depend on.
-_SECTIONS = ("seed", "spacing_mm", "cohort", "intensity")
+_SECTIONS = ("seed", "spacing_mm", "register", "cohort", "intensity")
 _ROLES = ("mr", "ct", "mask")
 
 
@@ -36,7 +37,7 @@ def run(
 
     Args:
         workdir: run folder to fill.
-        config: its sections seed, spacing_mm, cohort and intensity matter here.
+        config: its sections seed, spacing_mm, register, cohort and intensity matter here.
         data: cohort folder or table.
         series: UID or description of the DICOM series, where a folder has several.
         keep_going: subjects that cannot be used get the split none instead of an error.
@@ -67,6 +68,7 @@ def run(
             keep_going=keep_going,
         )
         subjects = _with_splits(folder, subjects, problems, config)
+        subjects = [_with_flags(folder, one) for one in subjects]
         # What was trained refers to the config that is there; otherwise ours is the one.
         if not folder.checkpoints.exists():
             runfolder.write_text(folder.config, configs.dump(config))
@@ -116,6 +118,13 @@ def _with_splits(
     return cohort.draw_splits(placed, config.cohort.split, config.seed)
 
 
+def _with_flags(folder: runfolder.RunFolder, one: cohort.Subject) -> cohort.Subject:
+    """Adds what the registration wants a person to look at."""
+    path = folder.registration(one.subject)
+    found = json.loads(path.read_text(encoding="utf-8"))["flags"] if path.exists() else []
+    return dataclasses.replace(one, flags="; ".join(found))
+
+
 def _each(
     subjects: Sequence[cohort.Subject],
     action: Callable[[cohort.Subject], object],
@@ -159,23 +168,31 @@ def _load(one: cohort.Subject, series: str | None) -> dict[str, sitk.Image]:
 def _prepare(
     folder: runfolder.RunFolder, one: cohort.Subject, config: configs.Config, series: str | None
 ) -> None:
-    """Writes a subject's three stores and its picture."""
+    """Writes a subject's three stores, its registration and its picture."""
     loaded = _load(one, series)
-    body = preparation.ct_body(loaded["ct"])
     spacing_mm = config.spacing_mm or preparation.canonical_spacing_mm(loaded["ct"])
     air_hu = config.intensity.ct_window_hu[0]
+    zero_is_outside = config.intensity.mr_zero_is_outside
+    registered = None
     try:
+        ct = preparation.ct_in_its_own_frame(loaded["ct"], body=loaded.get("mask"))
+        if config.register != "none":
+            with progress.bar(words=f"register {one.subject}", unit="step") as bar:
+                ct, registered = preparation.register(
+                    loaded["mr"],
+                    ct,
+                    kind=config.register,
+                    zero_is_outside=zero_is_outside,
+                    tick=bar.update,
+                )
         mr = preparation.prepare_mr(
             loaded["mr"],
             spacing_mm=spacing_mm,
             percentiles=config.intensity.mr_percentiles,
-            zero_is_outside=config.intensity.mr_zero_is_outside,
-            ct_body=body,
+            zero_is_outside=zero_is_outside,
+            ct=ct,
         )
-        if "mask" in loaded:
-            given = geometry.canonical_image(loaded["mask"])
-            body = sitk.GetArrayFromImage(given) > 0, geometry.of_image(given)
-        ct_hu, mask = preparation.prepare_ct(loaded["ct"], mr, body=body, air_hu=air_hu)
+        ct_hu, mask = preparation.prepare_ct(ct, mr, air_hu=air_hu)
     except errors.UserError as error:
         raise errors.UserError(f"{one.mr}: {error}") from None
     marks = {"inputs": _fingerprint(one), "recipe": _recipe(config, series)}
@@ -186,6 +203,8 @@ def _prepare(
         for role, (array, fill, reduce) in stores.items():
             path = temporary / folder.volume(one.subject, role).name
             store.write_pyramid(path, array, fill=fill, reduce=reduce, attributes=attributes)
+        if registered:
+            registered.save(temporary)
     picture = quality.prepared_subject(
         mr.unit, ct_hu, mask, spacing_mm=mr.grid.spacing_mm, title=one.subject
     )
@@ -212,6 +231,7 @@ def _recipe(config: configs.Config, series: str | None) -> dict[str, Any]:
     return {
         "series": series,
         "spacing_mm": strict.plain(config.spacing_mm),
+        "register": config.register,
         "intensity": strict.plain(config.intensity),
     }
 
@@ -233,11 +253,13 @@ def _lines(
     counts = collections.Counter(one.split for one in subjects)
     shares = ", ".join(f"{counts[split]} {split}" for split in cohort.SPLITS if counts[split])
     prepared = len(subjects) - len(problems)
+    flagged = [one.subject for one in subjects if one.flags]
     lacking = [split for split in cohort.DRAWN_SPLITS if not counts[split]]
     return [
         *(f"left out: {name}: {problem}" for name, problem in problems.items()),
         f"{folder.cohort}: {len(subjects)} subjects ({shares})",
         f"{folder.volumes}: {prepared} prepared",
         f"{folder.qa}: a picture of each",
+        *([f"flagged, look at them: {', '.join(flagged)}"] if flagged else []),
         *(f"no subject in split '{split}': name one in the cohort" for split in lacking),
     ]

@@ -108,7 +108,7 @@ class _Session:
             nets,
             objective,
             adam,
-            assembly.training_volumes(folder, "train"),
+            assembly.training_volumes(folder, "train", flagged=config.sampling.use_flagged),
             assembly.training_volumes(folder, "validation"),
             history.History(),
         )

@@ -188,8 +188,8 @@ def test_what_is_written_is_read_back_with_relative_paths(tmp_path):
     path = tmp_path / "run" / "cohort.csv"
     cohort.write(path, made)
     lines = path.read_text().splitlines()
-    assert lines[0] == "subject,mr,ct,mask,split"
-    assert lines[1] == "a,../data/a/mr.nii.gz,../data/a/ct.nii.gz,,train"
+    assert lines[0] == "subject,mr,ct,mask,split,flags"
+    assert lines[1] == "a,../data/a/mr.nii.gz,../data/a/ct.nii.gz,,train,"
     read = cohort.read(path)
     assert [one.mr.resolve() for one in read] == [one.mr for one in made]
     assert [(one.subject, one.split) for one in read] == [("a", "train"), ("b", "none")]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from multires_tf import errors
 from multires_tf.data import geometry, preparation
@@ -63,8 +64,8 @@ def test_the_ct_tells_padding_from_a_background_of_zeros():
     # Zero all around the seen body, but the CT shows that the body goes on below.
     mr = np.where(BODY & (X >= 9), mr_array(), 0)
     assert prepared(mr).field.all()
-    body = preparation.ct_body(ct_image(CT_HU))
-    assert not prepared(mr, ct_body=body).field[6, 12, 6]
+    ct = preparation.ct_in_its_own_frame(ct_image(CT_HU))
+    assert not prepared(mr, ct=ct).field[6, 12, 6]
 
 
 def test_a_zero_mr_is_refused():
@@ -91,8 +92,8 @@ def test_ct_and_mask_follow_onto_the_prepared_grid():
     mr = mr_array()
     mr[:, :, :9] = 0
     made = prepared(mr)
-    body = preparation.ct_body(ct_image(CT_HU))
-    ct_hu, mask = preparation.prepare_ct(ct_image(CT_HU), made, body=body, air_hu=-1024)
+    ct = preparation.ct_in_its_own_frame(ct_image(CT_HU))
+    ct_hu, mask = preparation.prepare_ct(ct, made, air_hu=-1024)
     assert np.array_equal(ct_hu, CT_HU)
     assert mask.dtype == np.uint8
     expected = np.where(X < 9, 0, np.where(BODY, 2, 1))
@@ -104,8 +105,8 @@ def test_where_the_ct_has_not_measured_there_is_no_truth():
     ct_hu[:, :4] = -3024  # padding by the scanner
     part = geometry.Geometry((10, *GRID.size[1:]), GRID.spacing_mm, (0, 0, 0), GRID.direction)
     image = ct_image(ct_hu[:10], part)  # and a shorter field
-    body = preparation.ct_body(image)
-    made_hu, mask = preparation.prepare_ct(image, prepared(), body=body, air_hu=-1024)
+    ct = preparation.ct_in_its_own_frame(image)
+    made_hu, mask = preparation.prepare_ct(ct, prepared(), air_hu=-1024)
     assert np.all(made_hu[:, :4] == -1024)
     assert np.all(made_hu[10:] == -1024)
     assert np.all(mask[:, :4] == 0)
@@ -115,12 +116,31 @@ def test_where_the_ct_has_not_measured_there_is_no_truth():
 
 def test_a_body_in_one_field_only_is_refused():
     far = geometry.Geometry(GRID.size, GRID.spacing_mm, (80.0, 0.0, 0.0), GRID.direction)
-    image = ct_image(np.where(X > 16, CT_HU, -1000), far)
-    body = preparation.ct_body(ct_image(CT_HU, far))
+    ct = preparation.Ct(ct_image(np.where(X > 16, CT_HU, -1000), far), BODY)
     with pytest.raises(errors.UserError, match="no part of the body is in both"):
-        preparation.prepare_ct(
-            image, prepared(np.where(X < 16, mr_array(), 5)), body=body, air_hu=-1024
-        )
+        preparation.prepare_ct(ct, prepared(np.where(X < 16, mr_array(), 5)), air_hu=-1024)
+
+
+def test_the_ct_follows_its_transform():
+    """Moved by one voxel along x, everything of the CT is found one voxel on."""
+    shift = sitk.TranslationTransform(3, (4.0, 0.0, 0.0))
+    ct = preparation.Ct(ct_image(CT_HU + X), BODY, shift)
+    ct_hu, mask = preparation.prepare_ct(ct, prepared(), air_hu=-1024)
+    assert np.allclose(ct_hu[..., :-1], (CT_HU + X)[..., 1:], atol=1e-3)
+    assert np.array_equal(mask[..., :-1] == 2, BODY[..., 1:])
+    assert np.all(mask[..., -1] == 0)
+
+
+def test_a_pair_that_lies_apart_is_brought_together():
+    there = geometry.Geometry(GRID.size, GRID.spacing_mm, (7.0, -5.0, 0.0), GRID.direction)
+    ct = preparation.ct_in_its_own_frame(ct_image(CT_HU, there))
+    moved, found = preparation.register(
+        geometry.to_image(mr_array(), GRID), ct, kind="rigid", zero_is_outside=True
+    )
+    assert not found.flags
+    assert found.after.dice > 0.97 > found.before.dice
+    centre = np.array(GRID.position_mm((12, 12, 6)))
+    assert np.abs(moved.transform.TransformPoint(centre) - centre - (7, -5, 0))[:2].max() < 1
 
 
 def test_spacing_is_given_along_the_canonical_axes():

@@ -28,7 +28,8 @@ CT_HU = np.where(BONE, 700, np.where(BODY, 40, -1000)).astype(np.int16)
 
 
 def config(*sets):
-    return configs.load(CONFIG, [], sets)
+    """The pairs made here are in one frame."""
+    return configs.load(CONFIG, [], ["register=none", *sets])
 
 
 def write_subject(folder, number):
@@ -63,6 +64,22 @@ def test_the_run_folder_holds_exactly_what_the_contract_says(data, tmp_path):
     assert {one.split for one in subjects} == {"train", "validation", "test"}
     assert subjects[0].mr.resolve() == data / "000" / "mr.nii.gz"
     assert lines[0].endswith("4 subjects (2 train, 1 validation, 1 test)")
+
+
+def test_a_registration_is_kept_and_its_flags_reach_the_cohort(data, tmp_path):
+    run = tmp_path / "run"
+    prepare.run(workdir=run, config=config("register=rigid"), data=data)
+    found = runfolder.RunFolder(run).registration("002")
+    assert found.exists()
+    assert found.with_suffix(".tfm").exists()
+    record = json.loads(found.read_text())
+    assert record["after"]["mutual_information"] >= record["before"]["mutual_information"]
+    assert cohort.read(run / "cohort.csv")[2].flags == "; ".join(record["flags"])
+    # A later look at the same folder takes up what a registration has noted.
+    found.write_text(json.dumps({**record, "flags": ["look here", "and here"]}))
+    lines = prepare.run(workdir=run, config=config("register=rigid"), data=data)
+    assert cohort.read(run / "cohort.csv")[2].flags == "look here; and here"
+    assert any(line.startswith("flagged, look at them:") and "002" in line for line in lines)
 
 
 def test_the_stores_hold_the_pair_on_the_mr_grid(data, tmp_path):
