@@ -82,7 +82,7 @@ class RunFolder:
         return self.volumes / subject / f"{role}.ome.zarr"
 
     def registration(self, subject: str) -> pathlib.Path:
-        """What came of a subject's registration; absent where there was none."""
+        """What came of a subject's registration, also where it was only measured."""
         return self.volumes / subject / "registration.json"
 
     def prediction(self, subject: str) -> pathlib.Path:

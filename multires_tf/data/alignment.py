@@ -48,13 +48,14 @@ class Alignment:
     """How well a pair lies together under one transform.
 
     Attributes:
-      mutual_information: Mattes', in nats, of all voxels around the MR's body.
+      mutual_information: Mattes', in nats, of all voxels around the MR's body; None where no
+        voxel of it falls into the CT.
       dice: overlap of the two bodies inside both fields.
       overlap: voxels of the MR's body that lie in the CT's field.
       jacobian: smallest and largest determinant inside the body.
     """
 
-    mutual_information: float
+    mutual_information: float | None
     dice: float
     overlap: int
     jacobian: tuple[float, float]
@@ -150,9 +151,9 @@ class Pair:
         method.SetMetricSamplingStrategy(method.NONE)
         method.SetInitialTransform(transform)
         try:
-            information = -method.MetricEvaluate(self.fixed, self.moving)
+            information: float | None = -method.MetricEvaluate(self.fixed, self.moving)
         except RuntimeError:  # ITK's word for: no voxel of the MR falls into the CT
-            information = float("nan")
+            information = None
         common = self.mr_field & self._on_the_mr(self.ct_field, transform)
         ours, theirs = self.mr_body & common, self._on_the_mr(self.ct_body, transform) & common
         total = np.count_nonzero(ours) + np.count_nonzero(theirs)

@@ -105,7 +105,7 @@ def register(
     zero_is_outside: bool,
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Ct, registration.Registration]:
-    """Registers a CT to its MR; returns it with the transform, and what came of it.
+    """Registers a CT to its MR; returns it with the transform, if any, and what came of it.
 
     Args:
       mr_image: 3-D, any orientation and unit.

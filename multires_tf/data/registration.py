@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from scipy import ndimage
 
 from multires_tf.data import alignment
 
-Kind = Literal["rigid", "deformable"]
+Kind = Literal["none", "rigid", "deformable"]
 Search = Callable[
     [alignment.Pair, sitk.CompositeTransform, Callable[[], None]],
     tuple[sitk.Transform, list[float]],
@@ -65,12 +64,12 @@ class Registration:
     """What came of it.
 
     Attributes:
-      transform: from points of the MR's frame to the CT's, millimetres.
+      transform: from points of the MR's frame to the CT's, millimetres; None if no stage was kept.
       before: the pair as it came.
       stages: in their order, refused ones included.
     """
 
-    transform: sitk.CompositeTransform
+    transform: sitk.CompositeTransform | None
     before: alignment.Alignment
     stages: tuple[Stage, ...]
 
@@ -102,9 +101,10 @@ class Registration:
         }
 
     def save(self, folder: pathlib.Path) -> None:
-        """Writes `registration.tfm`, which ITK's tools read, and `registration.json`."""
-        sitk.WriteTransform(self.transform, str(folder / "registration.tfm"))
-        text = json.dumps(self.record(), indent=1)
+        """Writes `registration.json` and, if a stage was kept, `registration.tfm` (ITK)."""
+        if self.transform is not None:
+            sitk.WriteTransform(self.transform, str(folder / "registration.tfm"))
+        text = json.dumps(self.record(), indent=1, allow_nan=False)
         (folder / "registration.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -120,19 +120,19 @@ def register(
     Args:
       mr: the fixed side.
       ct: the moving side.
-      kind: rigid stops after the first stage.
+      kind: none measures the pair as it is; rigid stops after the first stage.
       tick: called at each evaluation of the metric.
     """
     pair = alignment.Pair.of(mr, ct)
     kept = sitk.CompositeTransform(sitk.TranslationTransform(3))
     before = last = pair.alignment(kept)
-    searches: dict[str, Search] = {"rigid": _rigid}
-    if kind == "deformable":
-        searches |= {"coarse": _elastic(_COARSE_MM, [16.0, 8.0], samples=60_000, evaluations=50)}
-        searches |= {"fine": _elastic(_FINE_MM, [8.0], samples=150_000, evaluations=20)}
     stages = []
-    for name, search in searches.items():
-        found, trace = search(pair, kept, tick)
+    for name, search in _searches(kind).items():
+        try:
+            found, trace = search(pair, kept, tick)
+        except RuntimeError:  # ITK gives up where too few samples are in both images
+            stages.append(Stage(name, last, (), "too little in common to compare"))
+            continue
         candidate = sitk.CompositeTransform(kept)
         candidate.AddTransform(found)
         now = pair.alignment(candidate)
@@ -141,7 +141,20 @@ def register(
         if not refused:
             kept, last = candidate, now
     kept.FlattenTransform()
-    return Registration(kept, before, tuple(stages))
+    moved = any(not stage.refused for stage in stages)
+    return Registration(kept if moved else None, before, tuple(stages))
+
+
+def _searches(kind: Kind) -> dict[str, Search]:
+    if kind == "none":
+        return {}
+    if kind == "rigid":
+        return {"rigid": _rigid}
+    return {
+        "rigid": _rigid,
+        "coarse": _elastic(_COARSE_MM, [16.0, 8.0], samples=60_000, evaluations=50),
+        "fine": _elastic(_FINE_MM, [8.0], samples=150_000, evaluations=20),
+    }
 
 
 def _refusal(came: alignment.Alignment, last: alignment.Alignment, now: alignment.Alignment) -> str:
@@ -152,16 +165,14 @@ def _refusal(came: alignment.Alignment, last: alignment.Alignment, now: alignmen
       last: under the last stage that was kept.
       now: under this stage as well.
     """
-    if (
-        not math.isfinite(now.mutual_information)
-        or now.overlap < _LEAST_OVERLAP_SHARE * came.overlap
-    ):
+    gained, had = now.mutual_information, last.mutual_information
+    if gained is None or now.overlap < _LEAST_OVERLAP_SHARE * came.overlap:
         return "the common field shrank"
     if now.jacobian[0] < _LEAST_JACOBIAN:
         return f"space folds (Jacobian {now.jacobian[0]:.2f})"
-    if now.mutual_information < (1 - _NO_GAIN_SHARE) * last.mutual_information:
+    if had is not None and gained < (1 - _NO_GAIN_SHARE) * had:
         return "the mutual information fell"
-    if now.mutual_information < last.mutual_information:
+    if had is not None and gained < had:
         return _NO_GAIN
     if now.dice < came.dice - _DICE_TOLERANCE:
         return f"the bodies overlap less (Dice {now.dice:.3f}, was {came.dice:.3f})"

@@ -1,4 +1,4 @@
-"""The picture by which people check a prepared subject: do MR and CT fit, is the mask right?"""
+"""The picture by which people check a prepared subject: do MR and CT fit, are the masks right?"""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_BODY, _FIELD = "#f97316", "#38bdf8"
-_LONGEST_INCHES = 5.0
+_BODY, _FIELD, _EDGE = "#f97316", "#38bdf8", "#facc15"
+_LONGEST_INCHES = 4.0
+_CHECK_MM = 40.0
+# Contours at the skin and at bone show a shift best.
+_EDGES_HU = (-300.0, 250.0)
+_CT_HU = (-1000.0, 1000.0)
 
 
 def prepared_subject(
@@ -22,18 +26,20 @@ def prepared_subject(
     *,
     spacing_mm: Sequence[float],
     title: str,
+    before_hu: np.ndarray | None = None,
 ) -> bytes:
-    """Draws a coronal and an axial slice of MR and CT with the mask's outlines; a PNG.
+    """Draws a coronal and an axial slice with masks, edges and checkerboards; a PNG.
 
-    The slices are those with the most body. The CT's body is outlined on both images, so that a
-    shift between them shows; a second line runs where the field ends.
+    The slices are those with the most body. Edges of the CT lie on the MR, and squares of both
+    alternate: where they fit, contours run on from square to square.
 
     Args:
       mr: (z, y, x) in [0, 1].
-      ct_hu: same shape.
+      ct_hu: same shape, as it is trained on.
       mask: same shape; 0 outside the field, 1 in it, 2 in the body.
       spacing_mm: (z, y, x).
       title: the subject.
+      before_hu: the CT before it was registered, or None if it was not.
     """
     body = mask == 2
     y = int(np.argmax(body.sum(axis=(0, 2))))
@@ -43,31 +49,54 @@ def prepared_subject(
         (np.s_[::-1, y], (0, 2), f"coronal, y = {y}"),
         (np.s_[z], (1, 2), f"axial, z = {z}"),
     ]
+    moved = [("before", before_hu)] if before_hu is not None else []
+    columns = 3 + len(moved) + 1
     extent_mm = np.asarray(mask.shape) * np.asarray(spacing_mm)
     heights = [extent_mm[axes[0]] for _, axes, _ in cuts]
     scale = _LONGEST_INCHES / max(*heights, extent_mm[2])
     # Margins of the titles and of the space between panels.
-    size = (2 * extent_mm[2] * scale + 0.3, sum(heights) * scale + 1.0)
-    figure = Figure(figsize=(max(size[0], 3.5), size[1]), dpi=100, layout="constrained")
+    size = (columns * max(extent_mm[2] * scale + 0.1, 1.7), sum(heights) * scale + 1.0)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{title}: body of the CT (orange), end of the field (blue)", fontsize=8)
-    panels = figure.subplots(2, 2, squeeze=False, height_ratios=heights)
+    figure.suptitle(title, fontsize=9)
+    panels = figure.subplots(2, columns, squeeze=False, height_ratios=heights)
     for row, (cut, axes, name) in zip(panels, cuts, strict=True):
         aspect = spacing_mm[axes[0]] / spacing_mm[axes[1]]
-        _panel(row[0], mr[cut], mask[cut], limits=(0.0, 1.0), aspect=aspect)
-        _panel(row[1], ct_hu[cut], mask[cut], limits=(-1000.0, 1000.0), aspect=aspect)
-        row[0].set_title(f"MR, {name}", fontsize=8)
-        row[1].set_title("CT, −1000 to 1000 HU", fontsize=8)
+        mm = (spacing_mm[axes[0]], spacing_mm[axes[1]])
+        _show(row[0], mr[cut], (0.0, 1.0), aspect, f"MR, {name}")
+        _outlines(row[0], mask[cut])
+        _show(row[1], ct_hu[cut], _CT_HU, aspect, "CT")
+        _outlines(row[1], mask[cut])
+        _show(row[2], mr[cut], (0.0, 1.0), aspect, "edges of the CT")
+        row[2].contour(ct_hu[cut], levels=_EDGES_HU, colors=_EDGE, linewidths=0.5)
+        for axes_, (words, image) in zip(row[3:], [*moved, ("after", ct_hu)], strict=True):
+            board = _checkerboard(mr[cut], image[cut], mm)
+            _show(axes_, board, (0.0, 1.0), aspect, f"both, {words}" if moved else "both")
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
 
 
-def _panel(
-    axes: Axes, image: np.ndarray, mask: np.ndarray, *, limits: tuple[float, float], aspect: float
+def _checkerboard(mr: np.ndarray, ct_hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Squares of the MR and of the CT in turn, grey from 0 to 1."""
+    low, high = _CT_HU
+    ct = (ct_hu - low) / (high - low)
+    rows, columns = (
+        (np.arange(length) * mm // _CHECK_MM).astype(int)
+        for length, mm in zip(mr.shape, spacing_mm, strict=True)
+    )
+    return np.where((rows[:, None] + columns[None]) % 2 == 0, mr, ct)
+
+
+def _show(
+    axes: Axes, image: np.ndarray, limits: tuple[float, float], aspect: float, title: str
 ) -> None:
     axes.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], aspect=aspect)
+    axes.set_title(title, fontsize=8)
+    axes.set_axis_off()
+
+
+def _outlines(axes: Axes, mask: np.ndarray) -> None:
     for region, colour in ((mask == 2, _BODY), (mask > 0, _FIELD)):
         if region.any() and not region.all():
             axes.contour(region, levels=[0.5], colors=colour, linewidths=0.7)
-    axes.set_axis_off()

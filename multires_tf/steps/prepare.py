@@ -16,7 +16,7 @@ import tqdm
 from multires_tf import config as configs
 from multires_tf import errors, progress, runfolder, strict
 from multires_tf.data import cohort, images, preparation, store
-from multires_tf.measure import quality
+from multires_tf.measure import quality, quality_page
 
 # What the prepared volumes and the cohort depend on.
 _SECTIONS = ("seed", "spacing_mm", "register", "cohort", "intensity")
@@ -73,6 +73,7 @@ def run(
         if not folder.checkpoints.exists():
             runfolder.write_text(folder.config, configs.dump(config))
         cohort.write(folder.cohort, subjects)
+        _write_page(folder, subjects)
     return _lines(folder, subjects, problems)
 
 
@@ -120,9 +121,24 @@ def _with_splits(
 
 def _with_flags(folder: runfolder.RunFolder, one: cohort.Subject) -> cohort.Subject:
     """Adds what the registration wants a person to look at."""
+    record = _record(folder, one)
+    return dataclasses.replace(one, flags="; ".join(record["flags"])) if record else one
+
+
+def _record(folder: runfolder.RunFolder, one: cohort.Subject) -> dict[str, Any] | None:
     path = folder.registration(one.subject)
-    found = json.loads(path.read_text(encoding="utf-8"))["flags"] if path.exists() else []
-    return dataclasses.replace(one, flags="; ".join(found))
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _write_page(folder: runfolder.RunFolder, subjects: Sequence[cohort.Subject]) -> None:
+    """Writes the page by which the whole cohort is checked."""
+    checked = [
+        quality_page.Checked(one.subject, one.split, one.flags, _picture(folder, one).name, record)
+        for one in subjects
+        if (record := _record(folder, one))
+    ]
+    page = quality_page.render(folder.root.resolve().name, checked)
+    runfolder.write_text(folder.qa / "index.html", page)
 
 
 def _each(
@@ -173,26 +189,27 @@ def _prepare(
     spacing_mm = config.spacing_mm or preparation.canonical_spacing_mm(loaded["ct"])
     air_hu = config.intensity.ct_window_hu[0]
     zero_is_outside = config.intensity.mr_zero_is_outside
-    registered = None
     try:
         ct = preparation.ct_in_its_own_frame(loaded["ct"], body=loaded.get("mask"))
-        if config.register != "none":
-            with progress.bar(words=f"register {one.subject}", unit="step") as bar:
-                ct, registered = preparation.register(
-                    loaded["mr"],
-                    ct,
-                    kind=config.register,
-                    zero_is_outside=zero_is_outside,
-                    tick=bar.update,
-                )
+        with progress.bar(words=f"register {one.subject}", unit="step") as bar:
+            registered_ct, registered = preparation.register(
+                loaded["mr"],
+                ct,
+                kind=config.register,
+                zero_is_outside=zero_is_outside,
+                tick=bar.update,
+            )
         mr = preparation.prepare_mr(
             loaded["mr"],
             spacing_mm=spacing_mm,
             percentiles=config.intensity.mr_percentiles,
             zero_is_outside=zero_is_outside,
-            ct=ct,
+            ct=registered_ct,
         )
-        ct_hu, mask = preparation.prepare_ct(ct, mr, air_hu=air_hu)
+        ct_hu, mask = preparation.prepare_ct(registered_ct, mr, air_hu=air_hu)
+        before_hu = None
+        if registered.transform is not None:
+            before_hu, _ = preparation.prepare_ct(ct, mr, air_hu=air_hu)
     except errors.UserError as error:
         raise errors.UserError(f"{one.mr}: {error}") from None
     marks = {"inputs": _fingerprint(one), "recipe": _recipe(config, series)}
@@ -203,10 +220,14 @@ def _prepare(
         for role, (array, fill, reduce) in stores.items():
             path = temporary / folder.volume(one.subject, role).name
             store.write_pyramid(path, array, fill=fill, reduce=reduce, attributes=attributes)
-        if registered:
-            registered.save(temporary)
+        registered.save(temporary)
     picture = quality.prepared_subject(
-        mr.unit, ct_hu, mask, spacing_mm=mr.grid.spacing_mm, title=one.subject
+        mr.unit,
+        ct_hu,
+        mask,
+        spacing_mm=mr.grid.spacing_mm,
+        title=one.subject,
+        before_hu=before_hu,
     )
     with runfolder.replacing(_picture(folder, one)) as path:
         path.write_bytes(picture)
@@ -219,7 +240,11 @@ def _picture(folder: runfolder.RunFolder, one: cohort.Subject) -> pathlib.Path:
 def _is_prepared(folder: runfolder.RunFolder, one: cohort.Subject, recipe: dict[str, Any]) -> bool:
     """Tells whether the stores are complete and made like this from the images as they are now."""
     paths = [folder.volume(one.subject, role) for role in _ROLES]
-    if not _picture(folder, one).exists() or not all(map(store.is_complete, paths)):
+    if (
+        not folder.registration(one.subject).exists()
+        or not _picture(folder, one).exists()
+        or not all(map(store.is_complete, paths))
+    ):
         return False
     attributes = store.open_pyramid(paths[0]).attributes
     made = (attributes.get("inputs"), attributes.get("recipe"))
@@ -259,7 +284,7 @@ def _lines(
         *(f"left out: {name}: {problem}" for name, problem in problems.items()),
         f"{folder.cohort}: {len(subjects)} subjects ({shares})",
         f"{folder.volumes}: {prepared} prepared",
-        f"{folder.qa}: a picture of each",
+        f"{folder.qa / 'index.html'}: all of them to look at, the worst first",
         *([f"flagged, look at them: {', '.join(flagged)}"] if flagged else []),
         *(f"no subject in split '{split}': name one in the cohort" for split in lacking),
     ]

@@ -124,6 +124,20 @@ def test_rigid_stops_after_the_first_stage_and_repeats_to_the_bit():
     assert first.stages[0].trace == second.stages[0].trace
 
 
+def test_none_measures_only():
+    found = registration.register(*small_pair(), kind="none")
+    assert found.transform is None
+    assert found.stages == ()
+    assert 0.5 < found.after.dice < 0.98
+
+
+def test_a_pair_without_a_common_voxel_is_flagged_not_a_failure():
+    found = registration.register(*small_pair(shift_mm=500.0), kind="deformable")
+    assert found.transform is None
+    assert len(found.flags) == 3
+    assert found.before.mutual_information is None
+
+
 def test_an_aligned_pair_measures_as_such():
     pair = alignment.Pair.of(*small_pair(shift_mm=0.0))
     identity = sitk.TranslationTransform(3)
@@ -134,7 +148,7 @@ def test_an_aligned_pair_measures_as_such():
     assert apart.dice < found.dice
     assert apart.mutual_information < found.mutual_information
     nowhere = pair.alignment(sitk.TranslationTransform(3, (1000.0, 0.0, 0.0)))
-    assert np.isnan(nowhere.mutual_information)
+    assert nowhere.mutual_information is None
     assert nowhere.dice == nowhere.overlap == 0
 
 
@@ -147,7 +161,7 @@ GOOD = alignment.Alignment(mutual_information=0.5, dice=0.95, overlap=1000, jaco
         ({}, ""),
         ({"mutual_information": 0.499}, "no gain"),
         ({"mutual_information": 0.48}, "mutual information fell"),
-        ({"mutual_information": float("nan")}, "common field shrank"),
+        ({"mutual_information": None}, "common field shrank"),
         ({"overlap": 800}, "common field shrank"),
         ({"jacobian": (-0.1, 3.0)}, "space folds"),
         ({"dice": 0.94}, "overlap less"),
@@ -167,6 +181,6 @@ def test_after_a_refusal_the_last_good_transform_stays(monkeypatch):
 
     monkeypatch.setattr(registration, "_rigid", away)
     found = registration.register(*small_pair(), kind="rigid")
-    assert found.transform.TransformPoint((1.0, 2.0, 3.0)) == (1, 2, 3)
+    assert found.transform is None
     assert found.after == found.before
     assert found.flags == ["rigid registration refused: the common field shrank"]

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from matplotlib import image as pictures
 
-from multires_tf.measure import quality
+from multires_tf.measure import quality, quality_page
 
 
 def test_the_picture_is_a_png_that_shows_both_outlines():
@@ -17,3 +17,29 @@ def test_the_picture_is_a_png_that_shows_both_outlines():
     red, green, blue = np.moveaxis(pixels, -1, 0)
     assert np.count_nonzero((red > 0.8) & (blue < 0.4) & (green < 0.7)) > 200
     assert np.count_nonzero((blue > 0.8) & (red < 0.5)) > 100
+
+
+def test_squares_of_both_alternate():
+    board = quality._checkerboard(np.zeros((4, 4)), np.full((4, 4), 1000.0), (20.0, 20.0))
+    assert board.tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
+
+
+def record(dice):
+    sides = {"mutual_information": 0.5, "dice": dice, "overlap": 9, "jacobian": [0.9, 1.1]}
+    stages = [{"name": "rigid", "refused": "space <folds>"}]
+    return {"before": {**sides, "dice": 0.9}, "after": sides, "stages": stages}
+
+
+def test_the_page_shows_flagged_subjects_first_then_the_smallest_overlap():
+    subjects = [
+        quality_page.Checked("good", "train", "", "good.png", record(0.99)),
+        quality_page.Checked("poor", "train", "", "poor.png", record(0.95)),
+        quality_page.Checked("<odd>", "none", "look & see", "odd.png", record(0.98)),
+    ]
+    page = quality_page.render("run", subjects)
+    places = [page.index(words) for words in ("&lt;odd&gt;", "poor.png", "good.png")]
+    assert places == sorted(places)
+    assert "3 subjects, 1 flagged" in page
+    assert "0.900 → 0.950" in page
+    assert "rigid (space &lt;folds&gt;)" in page
+    assert "look &amp; see" in page

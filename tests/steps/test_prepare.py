@@ -54,10 +54,13 @@ def test_the_run_folder_holds_exactly_what_the_contract_says(data, tmp_path):
     lines = prepare.run(workdir=tmp_path / "run", config=config(), data=data)
     tops = {name.split("/")[0] for name in files(tmp_path / "run")}
     assert tops == {"config.yaml", "cohort.csv", "volumes", "qa", "train.lock"}
-    stores = sorted(str(path.relative_to(tmp_path / "run")) for path in tmp_path.glob("run/*/*/*"))
-    roles = ("ct", "mask", "mr")
-    assert stores == [f"volumes/{n:03d}/{role}.ome.zarr" for n in range(4) for role in roles]
-    assert files(tmp_path / "run" / "qa") == [f"{n:03d}.png" for n in range(4)]
+    left = sorted(str(path.relative_to(tmp_path / "run")) for path in tmp_path.glob("run/*/*/*"))
+    names = ("ct.ome.zarr", "mask.ome.zarr", "mr.ome.zarr", "registration.json")
+    assert left == [f"volumes/{n:03d}/{name}" for n in range(4) for name in names]
+    pictures = [f"{n:03d}.png" for n in range(4)]
+    assert files(tmp_path / "run" / "qa") == [*pictures, "index.html"]
+    page = (tmp_path / "run" / "qa" / "index.html").read_text()
+    assert all(f'src="{name}"' in page for name in pictures)
     assert configs.parse(tmp_path / "run" / "config.yaml") == config()
     subjects = cohort.read(tmp_path / "run" / "cohort.csv")
     assert [one.subject for one in subjects] == ["000", "001", "002", "003"]
@@ -110,7 +113,7 @@ def test_a_second_run_changes_nothing(data, tmp_path):
     before = {name: (tmp_path / "run" / name).stat() for name in files(tmp_path / "run")}
     prepare.run(workdir=tmp_path / "run", config=config(), data=data)
     assert list(before) == files(tmp_path / "run")
-    kept = [name for name in before if name.startswith(("volumes", "qa"))]
+    kept = [name for name in before if name.startswith("volumes") or name.endswith(".png")]
     for name in kept:
         now = (tmp_path / "run" / name).stat()
         assert (now.st_ino, now.st_mtime_ns) == (before[name].st_ino, before[name].st_mtime_ns)
