@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from multires_tf.measure import calibration, tissues
+from multires_tf.measure import reliability, tissues
 
 PAGE_WIDTH_INCHES = 11.4
 INK, FAINT, ACCENT, SECOND = "#1f2933", "#9aa5b1", "#c2410c", "#1d4e89"
@@ -206,7 +206,7 @@ def _mark_best(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:
 
 
 def uncertainty_against_error(
-    histograms: Sequence[tuple[str, calibration.JointHistogram]],
+    histograms: Sequence[tuple[str, reliability.JointHistogram]],
 ) -> bytes:
     """Draws joint histograms of predicted sd and absolute error, and the mean error at each sd.
 
@@ -239,7 +239,7 @@ def uncertainty_against_error(
         return _png(figure)
 
 
-def _histogram(axes: Axes, histogram: calibration.JointHistogram, top: float):
+def _histogram(axes: Axes, histogram: reliability.JointHistogram, top: float):
     counts = histogram.counts.T.astype(float)
     logs = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan)
     edges = (histogram.sd_edges_hu, histogram.error_edges_hu)

@@ -3,7 +3,7 @@ import io
 import matplotlib.image
 import numpy as np
 
-from multires_tf.measure import calibration, figures
+from multires_tf.measure import figures, reliability
 
 
 def _pixels(png):
@@ -66,7 +66,7 @@ def test_curves_and_histograms_are_drawn_even_of_little():
     curve = figures.training_curve([1, 2, 3], [3.0, 2.0, 1.0], [nan, 90.0, nan])
     assert _pixels(curve).shape[0] > 300
     assert _pixels(figures.training_curve([], [], [])).shape[0] > 300
-    histogram = calibration.JointHistogram()
+    histogram = reliability.JointHistogram()
     histogram.add(np.full(500, 50.0), np.linspace(-100, 100, 500))
     for titles in (("aleatoric",), ("aleatoric", "epistemic", "total")):
         png = figures.uncertainty_against_error([(title, histogram) for title in titles])
