@@ -21,7 +21,14 @@ WINGS = ("data", "model", "learn", "measure")
 FLOORS = (
     ("errors", "strict", "config", "runfolder", "runtime", "progress"),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
-    ("synthesis", "assembly", "validation", "calibration", "comparison"),  # joints: in this order
+    (
+        "synthesis",
+        "assembly",
+        "validation",
+        "calibration",
+        "comparison",
+        "exhibits",
+    ),  # joints: in this order
     ("steps",),  # never each other
     ("study",),
     ("cli",),

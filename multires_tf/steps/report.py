@@ -108,8 +108,8 @@ def _panels(pair: comparison.Comparison, error_hu: np.ndarray) -> bytes:
     scored = {figures.ERROR: error_hu}
     scored.update({LOOKS[k]: sd for k, sd in _uncertainties(pair).items() if k != "total"})
     shown += [(look, np.where(pair.body, image, np.nan)) for look, image in scored.items()]
-    return figures.subject_panels(
-        shown,
+    return figures.panels(
+        [shown],
         spacing_mm=pair.spacing_mm,
         slices=figures.central_slices(pair.ct_hu, pair.body),
     )

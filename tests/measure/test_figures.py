@@ -12,7 +12,7 @@ def _pixels(png):
 
 def _panels(volume, spacing_mm, slices=(0, 0)):
     images = [(figures.CT, volume)]
-    return _pixels(figures.subject_panels(images, spacing_mm=spacing_mm, slices=slices))
+    return _pixels(figures.panels([images], spacing_mm=spacing_mm, slices=slices))
 
 
 def _extent(pixels, colour, tolerance=0.02):
@@ -56,8 +56,8 @@ def test_every_image_gets_a_column():
     volume = np.zeros((8, 8, 8))
     looks = [figures.MR, figures.CT, figures.PCT, figures.ERROR, figures.ALEATORIC]
     images = [(look, volume) for look in looks]
-    six = figures.subject_panels(images, spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
-    one = figures.subject_panels(images[:1], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
+    six = figures.panels([images], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
+    one = figures.panels([images[:1]], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
     assert _pixels(six).shape[1] > 3 * _pixels(one).shape[1]
 
 
