@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import csv
+import functools
 import io
 import json
 import math
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from multires_tf import assembly, comparison, errors, progress, runfolder
-from multires_tf.data import cohort
+from multires_tf.data import attenuation, cohort
 from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
 
 CONTRACT = (
@@ -22,6 +23,8 @@ CONTRACT = (
     *("psnr_db", "ssim", "baseline_mae_hu", "baseline_mae_bone_hu"),
 )
 SPLIT = "test"
+# Tube voltage in kV whose map from HU to attenuation is scored, whatever the CT's: one yardstick.
+KVP = 120
 # The maps of a row of `reliability.csv`: as the network gave them, and as `calibrate` scaled them.
 RAW, CALIBRATED = "raw", "calibrated"
 # Of a subject's reliability over its body, what `scores.csv` has as well.
@@ -89,12 +92,14 @@ def _row(
     pair: comparison.Comparison, table: baseline.LookupTable, contour: np.ndarray
 ) -> dict[str, Any]:
     """The scores of one subject, by column."""
+    mu_per_cm = functools.partial(attenuation.mu_per_cm, kvp=KVP)
     # The table was fitted inside bodies: around the contour it has nothing to say.
-    looked_up = scores.score(table.apply(pair.mr), pair.ct_hu, pair.body)
+    looked_up = scores.score(table.apply(pair.mr), pair.ct_hu, pair.body, mu_per_cm=mu_per_cm)
+    ours = scores.score(pair.pct_hu, pair.ct_hu, pair.body, contour=contour, mu_per_cm=mu_per_cm)
     return {
         "subject": pair.subject,
         "split": SPLIT,
-        **scores.score(pair.pct_hu, pair.ct_hu, pair.body, contour=contour),
+        **ours,
         **{f"baseline_{key}": value for key, value in looked_up.items()},
         "voxels": int(pair.body.sum()),
     }
@@ -209,8 +214,6 @@ def _lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -
     title = f"{n} test subject{'s' if n > 1 else ''}, body inside the MR's field, mean ± sd"
     cells = [["", "synthetic CT", "lookup table", "ratio"]]
     for metric in scores.METRICS:
-        if metric.key not in summary["mean"]:
-            continue
         unit = f" [{metric.unit}]" if metric.unit else ""
         pair = (metric.key, f"baseline_{metric.key}")
         shown = (statistics.plus_minus(metric.text, summary, key) for key in pair)

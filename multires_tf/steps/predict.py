@@ -161,10 +161,12 @@ class _Predictor:
         began = time.perf_counter()
         tiling = assembly.tiling(self.config, self.settings.tile)
         unit = synthesis.predict_volume(volume, self.compute, tiling, label=name)
-        maps = self._calibrated(synthesis.in_hu(unit, self.config.intensity.ct_window_hu))
+        maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
         source = volume.source
         restored = {
-            key: resampling.restore(array, volume.grid, source, fill=self._fill(key))
+            key: resampling.restore(
+                self._calibrated(key, array), volume.grid, source, fill=self._fill(key)
+            )
             for key, array in maps.items()
             if key != "total_sd_hu"
         }
@@ -192,12 +194,11 @@ class _Predictor:
             text = json.dumps(facts, indent=1) + "\n"
             (beside / _FACTS).write_text(text, encoding="utf-8")
 
-    def _calibrated(self, maps_hu: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The same with every standard deviation scaled, where `calibrate` found a scale."""
-        found = self.calibration
-        if found is None:
-            return maps_hu
-        return {k: array if k == "ct" else found.scaled(array) for k, array in maps_hu.items()}
+    def _calibrated(self, key: str, array: np.ndarray) -> np.ndarray:
+        """A map in HU, scaled if it is one of deviations and `calibrate` has found a scale."""
+        if key == "ct" or self.calibration is None:
+            return array
+        return self.calibration.scaled(array)
 
     def _valid(self, ct_hu: np.ndarray) -> np.ndarray:
         """Within the HU window, like the truth of the training; int16 would wrap what is beyond."""

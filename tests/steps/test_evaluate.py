@@ -134,6 +134,10 @@ def test_the_contour_s_band_and_later_definitions_are_appended(known_run):
     # with bone, and the one outside, which errs by 10 HU.
     assert float(row["mae_contour_hu"]) == pytest.approx((3 * (10 + 20 * BONE_SHARE) + 10) / 4)
     assert 0.9 < float(row["ms_ssim"]) < 1
+    # From 20 to 30 HU and from 400 to 370 HU, below and above Carney's break at 47 HU.
+    expected = (8 * 10 * 9.6e-5 + 30 * 5.10e-5) / 9
+    assert float(row["mu_mae_per_cm"]) == pytest.approx(expected, rel=1e-4)
+    assert float(row["baseline_mu_mae_per_cm"]) > expected
 
 
 def test_the_truth_by_a_link_is_refused(known_run, tmp_path):
