@@ -65,7 +65,8 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     _write_reliability(folder, reliable, tallies)
     runfolder.write_text(folder.scores_csv, _csv_text(rows, columns))
     runfolder.write_text(folder.scores_json, _json_text(summary))
-    return [*_lines(rows, summary), f"{folder.scores_csv}", f"{folder.scores_json}"]
+    lines = [*_score_lines(rows, summary), *_reliability_lines(reliable), _worst(rows)]
+    return [*lines, f"{folder.scores_csv}", f"{folder.scores_json}"]
 
 
 def _refuse_truth(folder: runfolder.RunFolder) -> None:
@@ -106,7 +107,7 @@ def _row(
 
 
 def _over_body(pair: comparison.Comparison, reliable: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The last state's reliability over the body, and the maps' means."""
+    """Reliability over the body, after calibration where there was one, and the maps' means."""
     if not pair.sd_hu:
         return {}
     body = [row for row in reliable if row["region"] == "body"][-1]
@@ -208,7 +209,7 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -> list[str]:
+def _score_lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -> list[str]:
     """The score table as aligned text."""
     n = len(rows)
     title = f"{n} test subject{'s' if n > 1 else ''}, body inside the MR's field, mean ± sd"
@@ -224,12 +225,23 @@ def _lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
         for row in cells
     ]
+    return [title, "", *table, ""]
+
+
+def _reliability_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How far the total sd over the body can be believed, before and after calibration."""
+    lines = []
+    for state, words in ((RAW, "Total sd"), (CALIBRATED, "calibrated")):
+        own = [r for r in rows if (r["maps"], r["region"]) == (state, "body") and "zms" in r]
+        if own:
+            zms, inside = (np.mean([row[key] for row in own]) for key in ("zms", "coverage_90"))
+            lines.append(
+                f"{words}: mean squared z {zms:.2f} (1 is right), "
+                f"{100 * inside:.1f} % of the voxels inside the 90 % interval."
+            )
+    return lines
+
+
+def _worst(rows: Sequence[dict[str, Any]]) -> str:
     worst = max(rows, key=lambda row: row["mae_hu"])
-    lines = [title, "", *table, ""]
-    if summary["mean"].get("zms") is not None:
-        zms, coverage = (summary["mean"][key] for key in ("zms", "coverage_90"))
-        lines.append(
-            f"Total sd: mean squared z {zms:.2f} (1 is right), "
-            f"{100 * coverage:.1f} % of the voxels inside the 90 % interval."
-        )
-    return [*lines, f"Worst subject: {worst['subject']}, MAE {worst['mae_hu']:.1f} HU."]
+    return f"Worst subject: {worst['subject']}, MAE {worst['mae_hu']:.1f} HU."

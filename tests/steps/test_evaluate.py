@@ -109,7 +109,11 @@ def test_before_and_after_a_calibration_come_from_the_same_maps(known_run):
         facts = {"settings": {}, "calibration": found.as_dict()}
         path = known_run.folder.prediction(subject) / "prediction.json"
         path.write_text(json.dumps(facts))
-    evaluate.run(workdir=known_run.folder.root)
+    lines = evaluate.run(workdir=known_run.folder.root)
+    assert [line[:30] for line in lines if "squared z" in line] == [
+        "Total sd: mean squared z 4.00 ",
+        "calibrated: mean squared z 1.0",
+    ]
     rows = _reliability(known_run)
     assert float(rows["p4", "raw", "body"]["zms"]) == pytest.approx(4)
     assert float(rows["p4", "calibrated", "body"]["zms"]) == pytest.approx(1)
