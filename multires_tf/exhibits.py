@@ -6,9 +6,7 @@ to print. Subjects, slices and windows are the same for all arms.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
 import pathlib
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import comparison, errors, progress, runfolder
+from multires_tf import comparison, errors, progress, runfolder, tables
 from multires_tf.measure import arms, figures, reliability, statistics
 
 Runs = Mapping[str, runfolder.RunFolder]
@@ -34,8 +32,8 @@ def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
         text = arms.markdown(found)
     except ValueError as error:
         raise errors.UserError(f"{folder}: {error}; run 'evaluate' for both arms again") from None
-    _write_csv(folder / "table1.csv", arms.rows(found))
-    _write_csv(folder / "table1_pairs.csv", arms.pair_rows(found))
+    tables.write(folder / "table1.csv", arms.rows(found))
+    tables.write(folder / "table1_pairs.csv", arms.pair_rows(found))
     runfolder.write_text(folder / "table1.md", text + "\n")
     return [*text.splitlines(), "", str(folder / "table1.md")]
 
@@ -94,7 +92,7 @@ def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
     95 % interval of a bootstrap over subjects, and the other measures over all their voxels.
     """
     rows = [row for name, run in runs.items() for row in _trust(name, run)]
-    _write_csv(folder / "trust.csv", rows)
+    tables.write(folder / "trust.csv", rows)
     heads = ("arm", "maps", "region", "interval", "inside 90 %", "bootstrap", "ZMS", "ENCE", "AUSE")
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for row in rows:
@@ -115,7 +113,7 @@ _INTERVALS = {
 
 
 def _trust(name: str, run: runfolder.RunFolder) -> list[dict[str, Any]]:
-    table = _table(run.need(run.reliability_csv, "evaluate"))
+    table = tables.read(run.need(run.reliability_csv, "evaluate"))
     pooled = json.loads(run.reliability_json.read_text()) if run.reliability_json.exists() else {}
     found = []
     for maps, region in dict.fromkeys((row["maps"], row["region"]) for row in table):
@@ -146,7 +144,7 @@ def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
     """
     path = run.need(run.scores_csv, "evaluate")
     found: dict[str, dict[str, float]] = {}
-    for row in _table(path):
+    for row in tables.read(path):
         subject = row.pop("subject", "")
         if subject in found:
             raise errors.UserError(
@@ -156,11 +154,6 @@ def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
     if not found:
         raise errors.UserError(f"{path}: no subject in it; run 'evaluate' again")
     return found
-
-
-def _table(path: pathlib.Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _number(text: str | None) -> float:
@@ -193,16 +186,6 @@ def _picture(
 def _write(path: pathlib.Path, png: bytes) -> None:
     with runfolder.replacing(path) as beside:
         beside.write_bytes(png)
-
-
-def _write_csv(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: "" if v is None or v != v else v for k, v in row.items()})
-    runfolder.write_text(path, stream.getvalue())
 
 
 def _line(cells: Sequence[str]) -> str:

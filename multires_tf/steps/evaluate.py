@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import collections
-import csv
 import functools
-import io
 import json
 import math
 import pathlib
@@ -14,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, comparison, errors, progress, runfolder
+from multires_tf import assembly, comparison, errors, progress, runfolder, tables
 from multires_tf.data import attenuation, cohort
 from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
 
@@ -60,10 +58,9 @@ def run(*, workdir: pathlib.Path) -> list[str]:
             found = _reliability(pair, places, tallies)
             reliable += found
             rows.append({**_row(pair, table, places["contour"]), **_over_body(pair, found)})
-    columns = _columns(rows, CONTRACT)
-    summary = _summary(rows, columns)
+    summary = _summary(rows, tables.columns(rows, CONTRACT))
     _write_reliability(folder, reliable, tallies)
-    runfolder.write_text(folder.scores_csv, _csv_text(rows, columns))
+    tables.write(folder.scores_csv, rows, CONTRACT)
     runfolder.write_text(folder.scores_json, _json_text(summary))
     lines = [*_score_lines(rows, summary), *_reliability_lines(reliable), _worst(rows)]
     return [*lines, f"{folder.scores_csv}", f"{folder.scores_json}"]
@@ -147,8 +144,7 @@ def _write_reliability(
 ) -> None:
     """Writes the table, and measures and curves over all subjects; removes what has become void."""
     if rows:
-        first = ("subject", "maps", "region", "voxels")
-        runfolder.write_text(folder.reliability_csv, _csv_text(rows, _columns(rows, first)))
+        tables.write(folder.reliability_csv, rows, ("subject", "maps", "region", "voxels"))
     else:
         runfolder.remove(folder.reliability_csv)
     if not tallies:
@@ -170,11 +166,6 @@ def _write_reliability(
     runfolder.write_text(folder.reliability_json, _json_text(pooled))
 
 
-def _columns(rows: Sequence[dict[str, Any]], first: Sequence[str]) -> list[str]:
-    found = dict.fromkeys(key for row in rows for key in row)
-    return [*first, *(key for key in found if key not in first)]
-
-
 def _summary(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
     """{"mean": ..., "sd": ..., "n": ...} over the test subjects; null where undefined."""
     summary: dict[str, dict[str, Any]] = {"mean": {}, "sd": {}, "n": {}}
@@ -191,22 +182,6 @@ def _finite(value: float) -> float | None:
 
 def _json_text(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
-def _csv_text(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _cell(row.get(key)) for key in columns})
-    return stream.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Full precision; an empty cell where there is no number."""
-    if isinstance(value, float):
-        return repr(value) if np.isfinite(value) else ""
-    return value
 
 
 def _score_lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -> list[str]:
