@@ -23,7 +23,7 @@ endif
 export PYTHONWARNINGS ?= ignore::UserWarning
 
 .DEFAULT_GOAL := help
-.PHONY: help phantom describe prepare train predict evaluate report export
+.PHONY: help phantom describe prepare train calibrate predict evaluate report export
 .PHONY: test test-slow smoke check tensorboard clean announce
 
 help:  ## this list
@@ -48,9 +48,10 @@ ifndef DATA
 	@echo "With your own scans: make train EXP=$(EXP) DATA=<cohort folder>; see README.md."
 endif
 
-train: announce .venv/installed $(if $(DATA),,$(PHANTOM))  ## prepare, train, predict, evaluate, report
+train: announce .venv/installed $(if $(DATA),,$(PHANTOM))  ## prepare, train, calibrate, predict, evaluate, report
 	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS) $(PREPARE_ARGS)
 	$(RUN) train --workdir $(WORKDIR) $(SETTINGS) $(ARGS) $(TRAIN_ARGS)
+	$(RUN) calibrate --workdir $(WORKDIR)
 	$(RUN) predict --workdir $(WORKDIR)
 	$(RUN) evaluate --workdir $(WORKDIR)
 	$(RUN) report --workdir $(WORKDIR)
@@ -64,7 +65,7 @@ describe: .venv/installed  ## the network of EXP: parameters, windows, receptive
 prepare: .venv/installed $(if $(DATA),,$(PHANTOM))  ## bring a cohort into the run folder
 	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS)
 
-predict evaluate report export: .venv/installed  ## one verb on the run folder
+calibrate predict evaluate report export: .venv/installed  ## one verb on the run folder
 	$(RUN) $@ --workdir $(WORKDIR) $(ARGS)
 
 test: .venv/developer  ## the default tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import pathlib
 from typing import Any
@@ -180,6 +181,11 @@ def trained_networks(run: runfolder.RunFolder) -> tuple[configs.Config, Any, dic
 def best(run: runfolder.RunFolder) -> pathlib.Path:
     """The checkpoint with the lowest validation error."""
     return run.checkpoints / "best.npz"
+
+
+def fingerprint(run: runfolder.RunFolder) -> str:
+    """Tells the best checkpoint from any other; predictions and calibrations keep it."""
+    return hashlib.sha256(best(run).read_bytes()).hexdigest()[:16]
 
 
 def last(run: runfolder.RunFolder) -> pathlib.Path:

@@ -102,6 +102,8 @@ def _parser() -> _Parser:
     _describe(verbs.add_parser("describe", help="show a config's network: sizes, parameters"))
     _prepare(verbs.add_parser("prepare", help="bring a cohort into a run folder"))
     _train(verbs.add_parser("train", help="train the network; continues where it stopped"))
+    text = "fit the uncertainties' scale and half-widths on the validation subjects"
+    _calibrate(verbs.add_parser("calibrate", help=text))
     _predict(verbs.add_parser("predict", help="predict CT and uncertainties"))
     for verb, words in (
         ("evaluate", "score the predictions of the test subjects in HU"),
@@ -153,13 +155,22 @@ def _train(parser: _Parser) -> None:
     parser.add_argument("--dry_run", action="store_true", help="check everything, train one step")
 
 
+def _calibrate(parser: _Parser) -> None:
+    _workdir(parser)
+    _draws(parser)
+
+
 def _predict(parser: _Parser) -> None:
     _workdir(parser)
     text = "an image, a folder with one DICOM series, or a cohort; default: the test subjects"
     parser.add_argument("--input", type=pathlib.Path, help=text)
     parser.add_argument("--output", type=pathlib.Path, help="folder for the maps of --input")
-    parser.add_argument("--samples", type=_count, default=20, help="Monte-Carlo draws")
     parser.add_argument("--tile", type=_count, help="edge in voxels; default: the config's")
+    _draws(parser)
+
+
+def _draws(parser: _Parser) -> None:
+    parser.add_argument("--samples", type=_count, default=20, help="Monte-Carlo draws")
     parser.add_argument("--seed", type=_seed, default=0, help="of the draws")
 
 

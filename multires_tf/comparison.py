@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
+from typing import Any
 
 import numpy as np
 
-from multires_tf import errors, runfolder
+from multires_tf import assembly, calibration, errors, runfolder
 from multires_tf.data import geometry, images, preparation, resampling, store
+from multires_tf.measure import intervals
 
 PARTS = ("aleatoric", "epistemic")
 
@@ -24,8 +27,10 @@ class Comparison:
         ct_hu: true CT.
         pct_hu: predicted CT.
         body: boolean, the voxels that are scored: the CT's body inside the MR's field.
+        field: boolean, where the truth is known; holds the body.
         sd_hu: the maps of standard deviations that the network has, by "aleatoric", "epistemic"
             and "total".
+        calibration: that the maps are scaled by, or None.
     """
 
     subject: str
@@ -34,20 +39,25 @@ class Comparison:
     ct_hu: np.ndarray
     pct_hu: np.ndarray
     body: np.ndarray
+    field: np.ndarray
     sd_hu: dict[str, np.ndarray]
+    calibration: intervals.Calibration | None
 
 
 def load(run: runfolder.RunFolder, subject: str) -> Comparison:
     """Reads truth and prediction of one subject.
 
     Raises:
-        errors.UserError: a file is missing, damaged or not on the grid of the subject's MR, or the
+        errors.UserError: a file is missing, damaged or not on the grid of the subject's MR, the
+            prediction was made by another checkpoint or calibration than the run has, or the
             "prediction" is the true CT itself.
     """
     folder = run.prediction(subject)
     path = run.need(folder / "ct.nii.gz", "predict")
+    applied = _calibration(run, folder / "prediction.json")
     mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
-    ct_hu, body = ct.read_all(), mask.read_all() == preparation.BODY
+    ct_hu, place = ct.read_all(), mask.read_all()
+    body, field = place == preparation.BODY, place != preparation.OUTSIDE
     if not body.any():
         raise errors.UserError(f"{mask.path}: no body voxel inside the MR's field; check the pair")
     pct_hu = _on_prepared_grid(path, mr)
@@ -61,7 +71,40 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
     sd_hu = {name: _on_prepared_grid(p, mr) for name, p in maps.items() if p.exists()}
     if sd_hu and "total" not in sd_hu:
         sd_hu["total"] = np.sqrt(sum(sd**2 for sd in sd_hu.values()))
-    return Comparison(subject, mr.spacing_mm, mr.read_all(), ct_hu, pct_hu, body, sd_hu)
+    return Comparison(
+        subject, mr.spacing_mm, mr.read_all(), ct_hu, pct_hu, body, field, sd_hu, applied
+    )
+
+
+def _calibration(run: runfolder.RunFolder, facts: pathlib.Path) -> intervals.Calibration | None:
+    """What a prediction was calibrated by, checked to be what the run has now.
+
+    A run folder without its checkpoint has nothing that a prediction could be older than.
+    """
+    if not facts.exists() and not assembly.best(run).exists():
+        return None
+    found = _json(run.need(facts, "predict"))
+    settings, values = found.get("settings") or {}, found.get("calibration")
+    if assembly.best(run).exists():
+        if settings.get("checkpoint") != assembly.fingerprint(run):
+            raise errors.UserError(f"{facts}: older than the checkpoint; run 'predict' again")
+        kept = calibration.load(run)
+        if settings.get("calibration") != (kept.fingerprint if kept else None):
+            raise errors.UserError(f"{facts}: older than the calibration; run 'predict' again")
+    try:
+        return intervals.Calibration.from_dict(values) if values else None
+    except (KeyError, TypeError, ValueError):
+        raise errors.UserError(f"{facts}: damaged calibration; run 'predict' again") from None
+
+
+def _json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise errors.UserError(f"{path}: damaged; run 'predict' again")
+    return found
 
 
 def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.ndarray]:

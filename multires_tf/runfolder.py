@@ -66,6 +66,14 @@ class RunFolder:
         return self.root / "scores.json"
 
     @property
+    def reliability_csv(self) -> pathlib.Path:
+        return self.root / "reliability.csv"
+
+    @property
+    def reliability_json(self) -> pathlib.Path:
+        return self.root / "reliability.json"
+
+    @property
     def report(self) -> pathlib.Path:
         return self.root / "report" / "index.html"
 

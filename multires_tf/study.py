@@ -10,10 +10,11 @@ import argparse
 import csv
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app
@@ -22,6 +23,9 @@ from absl.flags import argparse_flags
 from multires_tf import errors, runfolder
 
 CONFIGS = pathlib.Path("configs")
+Runs = Mapping[str, runfolder.RunFolder]
+# From the finished runs and the folder of the study to the lines to print, files written there.
+Exhibit = Callable[[Runs, pathlib.Path], Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +37,17 @@ class Arm:
         experiment: a file of configs/, without suffix.
         overlays: files of configs/overlays/, without suffix.
         sets: further settings, key=value.
+        trained_as: an earlier arm of the same config whose trained network this one takes, for arms
+            that differ in prediction alone.
+        predict: flags of `predict`.
     """
 
     name: str
     experiment: str
     overlays: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
+    trained_as: str = ""
+    predict: tuple[str, ...] = ()
 
     @property
     def flags(self) -> list[str]:
@@ -52,15 +61,21 @@ class Arm:
 
 
 def main(
-    arms: Sequence[Arm], *, verbs: Sequence[str], columns: Sequence[str], root: pathlib.Path
+    arms: Sequence[Arm],
+    *,
+    verbs: Sequence[str],
+    root: pathlib.Path,
+    columns: Sequence[str] = (),
+    exhibits: Sequence[Exhibit] = (),
 ) -> None:
-    """The command line of an experiment: runs its arms and prints their table.
+    """The command line of an experiment: runs its arms and shows what came out.
 
     Args:
         arms: of the experiment.
         verbs: that each goes through.
-        columns: of the table, as `numbers` names them.
         root: folder of the run folders, where --root names no other.
+        columns: of the table of arms, as `numbers` names them; none: no such table.
+        exhibits: tables and figures of all arms together.
     """
 
     def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -71,6 +86,8 @@ def main(
         parser.add_argument("--only", action="append", choices=names, help="an arm; repeatable")
         text = "key=value for all arms; repeatable"
         parser.add_argument("--set", dest="sets", action="append", default=[], help=text)
+        text = "run nothing: show what the runs of all arms have come to"
+        parser.add_argument("--show", action="store_true", help=text)
         return parser.parse_args(argv[1:])
 
     def experiment(chosen: argparse.Namespace) -> int:
@@ -80,11 +97,13 @@ def main(
             if not chosen.only or arm.name in chosen.only
         ]
         try:
-            results = run(asked, data=chosen.data, root=chosen.root, verbs=verbs)
+            if not chosen.show:
+                run(asked, data=chosen.data, root=chosen.root, verbs=verbs)
+            for line in show(asked, root=chosen.root, columns=columns, exhibits=exhibits):
+                print(line)
         except errors.UserError as error:
             print(error, file=sys.stderr)
             return 2
-        print(table(results, columns))
         return 0
 
     app.run(experiment, flags_parser=parse)
@@ -92,8 +111,8 @@ def main(
 
 def run(
     arms: Sequence[Arm], *, data: pathlib.Path, root: pathlib.Path, verbs: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Takes every arm through the verbs and returns {arm's name: its numbers}.
+) -> None:
+    """Takes every arm through the verbs.
 
     Args:
         arms: with names of their own.
@@ -105,15 +124,79 @@ def run(
         errors.UserError: a verb failed; its own message is on stderr above.
     """
     for arm in arms:
+        if arm.trained_as:
+            _take_training(root / arm.trained_as, root / arm.name)
         for verb in verbs:
+            if arm.trained_as and verb in ("prepare", "train"):
+                continue
             command = [sys.executable, "-m", "multires_tf", verb, "--workdir", str(root / arm.name)]
             if verb in ("prepare", "train"):
                 command += arm.flags
             if verb == "prepare":
                 command += ["--data", str(data)]
+            if verb == "predict":
+                command += arm.predict
             if subprocess.run(command).returncode:
                 raise errors.UserError(f"arm {arm.name}: '{verb}' failed; mend it and run again")
-    return {arm.name: numbers(root / arm.name) for arm in arms}
+
+
+def show(
+    arms: Sequence[Arm],
+    *,
+    root: pathlib.Path,
+    columns: Sequence[str] = (),
+    exhibits: Sequence[Exhibit] = (),
+) -> list[str]:
+    """Returns the lines of the table and the exhibits of finished arms.
+
+    Raises:
+        errors.UserError: an arm has no run, or its subjects were split otherwise.
+    """
+    runs = {arm.name: runfolder.RunFolder(root / arm.name) for arm in arms}
+    check(runs)
+    lines = []
+    if columns:
+        found = {name: numbers(run.root) for name, run in runs.items()}
+        lines += table(found, columns).splitlines()
+    for exhibit in exhibits:
+        lines += ["", *exhibit(runs, root)]
+    return lines
+
+
+def check(runs: Runs) -> None:
+    """Refuses to compare what cannot be compared.
+
+    Raises:
+        errors.UserError: an arm has no run, or its subjects were split otherwise.
+    """
+    from multires_tf.data import cohort
+
+    splits = {}
+    for name, run in runs.items():
+        if not run.cohort.exists():
+            raise errors.UserError(f"arm {name}: no run in {run.root}; run it, or leave it out")
+        splits[name] = {one.subject: one.split for one in cohort.read(run.cohort)}
+    first, *others = splits
+    for other in others:
+        odd = dict(splits[first].items() ^ splits[other].items())
+        if odd:
+            where = (f"'{splits[arm].get(min(odd), 'absent')}' in {arm}" for arm in (first, other))
+            reason = f"subject {min(odd)} is {' but '.join(where)}"
+            raise errors.UserError(f"arm {other}: {reason}; prepare both from one cohort")
+
+
+# What makes a run trained; the predictions and scores are the arm's own.
+_TRAINED = ("config.yaml", "cohort.csv", "volumes", "checkpoints", "history.csv", "provenance.json")
+
+
+def _take_training(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Links a trained run into the folder of an arm that predicts otherwise."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in _TRAINED:
+        if not (source / name).exists():
+            raise errors.UserError(f"{source / name}: not there yet; run that arm first")
+        if not (target / name).exists():
+            (target / name).symlink_to(os.path.relpath((source / name).resolve(), target.resolve()))
 
 
 def numbers(folder: pathlib.Path) -> dict[str, Any]:
@@ -146,4 +229,6 @@ def table(results: dict[str, dict[str, Any]], columns: Sequence[str]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.1f}"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import comparison, errors, runfolder
+from multires_tf import assembly, calibration, comparison, errors, runfolder
 from multires_tf.data import geometry, store
+from multires_tf.measure import intervals
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 GRID = geometry.Geometry((8, 9, 10), (3.0, 2.0, 2.0), (-10.0, 5.0, 100.0), IDENTITY)
@@ -73,3 +76,53 @@ def test_the_total_is_made_of_its_parts(tmp_path):
         sd_hu = np.full(GRID.size, value, np.float32)
         _write(run, geometry.to_image(sd_hu, GRID), f"{name}_sd_hu.nii.gz")
     assert np.allclose(comparison.load(run, "s").sd_hu["total"], 5.0)
+
+
+@pytest.fixture
+def predicted(tmp_path):
+    """A prediction and the checkpoint that made it."""
+    run = _prepare(tmp_path, GRID, GRID, _ramp(GRID))
+    _write(run, geometry.to_image(np.zeros(GRID.size, np.int16), GRID))
+    run.checkpoints.mkdir()
+    assembly.best(run).write_bytes(b"weights")
+    _tell(run, checkpoint=assembly.fingerprint(run))
+    return run
+
+
+def _tell(run, *, checkpoint, fingerprint=None, values=None):
+    facts = {"settings": {"checkpoint": checkpoint}, "calibration": values}
+    if fingerprint:
+        facts["settings"]["calibration"] = fingerprint
+    (run.prediction("s") / "prediction.json").write_text(json.dumps(facts))
+
+
+def test_a_prediction_older_than_the_checkpoint_is_refused(predicted):
+    assert comparison.load(predicted, "s").calibration is None
+    assembly.best(predicted).write_bytes(b"trained on")
+    with pytest.raises(errors.UserError, match=r"older than the checkpoint; run 'predict' again"):
+        comparison.load(predicted, "s")
+
+
+def test_a_prediction_that_does_not_tell_its_checkpoint_is_refused(predicted):
+    path = predicted.prediction("s") / "prediction.json"
+    for content in ("{}", "[]", "{"):
+        path.write_text(content)
+        with pytest.raises(errors.UserError, match=r"prediction.json: .*; run 'predict' again"):
+            comparison.load(predicted, "s")
+    path.unlink()
+    with pytest.raises(errors.UserError, match=r"prediction.json: .*run 'predict' first"):
+        comparison.load(predicted, "s")
+
+
+def test_a_prediction_older_than_the_calibration_is_refused(predicted):
+    values = intervals.Calibration(2.0, {"soft": {"90": 5.0}}, {})
+    checkpoint = assembly.fingerprint(predicted)
+    calibration.save(predicted, values, {"checkpoint": checkpoint})
+    with pytest.raises(errors.UserError, match=r"older than the calibration; run 'predict' again"):
+        comparison.load(predicted, "s")
+    fingerprint = calibration.load(predicted).fingerprint
+    _tell(predicted, checkpoint=checkpoint, fingerprint=fingerprint, values=values.as_dict())
+    assert comparison.load(predicted, "s").calibration == values
+    calibration.path(predicted).unlink()
+    with pytest.raises(errors.UserError, match="older than the calibration"):
+        comparison.load(predicted, "s")

@@ -34,6 +34,14 @@ def test_its_arms_are_configs_with_names_of_their_own(experiment):
         config.load(ROOT / "configs" / f"{arm.experiment}.yaml", overlays, arm.sets)
 
 
+def test_training_is_taken_from_an_earlier_arm_of_the_same_config(experiment):
+    earlier = {}
+    for arm in experiment.ARMS:
+        if arm.trained_as:
+            assert arm.flags == earlier[arm.trained_as].flags
+        earlier[arm.name] = arm
+
+
 def test_its_verbs_are_files(experiment):
     for verb in experiment.VERBS:
         assert (ROOT / "multires_tf" / "steps" / f"{verb}.py").exists(), verb

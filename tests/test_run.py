@@ -40,10 +40,11 @@ def phantoms(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def finished(phantoms, tmp_path_factory) -> pathlib.Path:
-    """A run folder after prepare, train, predict, evaluate and report."""
+    """A run folder after prepare, train, calibrate, predict, evaluate and report."""
     folder = tmp_path_factory.mktemp("run") / "w"
     run("prepare", "--workdir", folder, *SETTINGS, "--data", phantoms)
     run("train", "--workdir", folder, *SETTINGS)
+    run("calibrate", "--workdir", folder, "--samples", 2)
     run("predict", "--workdir", folder, "--samples", 2)
     run("evaluate", "--workdir", folder)
     run("report", "--workdir", folder)
@@ -55,7 +56,7 @@ def test_a_run_leaves_exactly_what_the_contract_says(finished):
     assert names == {
         *("config.yaml", "cohort.csv", "volumes", "qa", "checkpoints", "tensorboard"),
         *("history.csv", "provenance.json", "predictions", "scores.csv", "scores.json", "report"),
-        "train.lock",
+        *("reliability.csv", "reliability.json", "train.lock"),
     }
     (prediction,) = (finished / "predictions").iterdir()
     assert {entry.name for entry in prediction.iterdir()} == {
@@ -86,6 +87,18 @@ def test_total_variance_is_the_sum_of_its_parts(finished):
     )
     assert epistemic.max() > 0
     np.testing.assert_allclose(total**2, aleatoric**2 + epistemic**2, rtol=1e-4)
+
+
+def test_what_was_calibrated_is_scaled_by_what_the_checkpoint_has_beside_it(finished):
+    kept = json.loads((finished / "checkpoints" / "calibration.json").read_text())
+    (prediction,) = (finished / "predictions").iterdir()
+    facts = json.loads((prediction / "prediction.json").read_text())
+    assert facts["calibration"]["scale"] == kept["scale"] > 0
+    assert facts["calibration"]["half_widths_hu"] == kept["half_widths_hu"]
+    with (finished / "reliability.csv").open(newline="") as file:
+        rows = {(row["maps"], row["region"]): row for row in csv.DictReader(file)}
+    raw, calibrated = (float(rows[maps, "body"]["zms"]) for maps in ("raw", "calibrated"))
+    assert raw == pytest.approx(calibrated * kept["scale"] ** 2, rel=1e-4)
 
 
 def test_scores_can_be_recomputed_from_the_files(finished, phantoms):

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from multires_tf.measure import calibration, tissues
+from multires_tf.measure import reliability, tissues
 
 PAGE_WIDTH_INCHES = 11.4
 INK, FAINT, ACCENT, SECOND = "#1f2933", "#9aa5b1", "#c2410c", "#1d4e89"
@@ -56,6 +56,7 @@ MR = Look("MR", "normalised", 0.0, 1.0, "gray")
 CT = Look("CT", "HU", -1000.0, 1000.0, "gray", "both")
 PCT = dataclasses.replace(CT, title="pCT")
 ERROR = Look("pCT − CT", "HU", -500.0, 500.0, "RdBu_r", "both")
+ABSOLUTE_ERROR = Look("|pCT − CT|", "HU", 0.0, 800.0, "inferno", "max")
 ALEATORIC = Look("aleatoric sd", "HU", 0.0, 400.0, "inferno", "max")
 EPISTEMIC = dataclasses.replace(ALEATORIC, title="epistemic sd")
 TOTAL = dataclasses.replace(ALEATORIC, title="total sd")
@@ -73,41 +74,48 @@ def central_slices(ct_hu: np.ndarray, body: np.ndarray) -> tuple[int, int]:
     return coronal, int(np.argmax(counted.sum(axis=(1, 2))))
 
 
-def subject_panels(
-    images: Sequence[tuple[Look, np.ndarray]],
+def panels(
+    rows: Sequence[Sequence[tuple[Look, np.ndarray] | None]],
     *,
     spacing_mm: Sequence[float],
     slices: tuple[int, int],
 ) -> bytes:
-    """Draws a coronal slice above an axial one, one column an image, each with its colour bar.
+    """Draws images in rows and columns: a coronal slice above an axial one, and a colour bar.
 
     Args:
-        images: how to show it, and the volume (z, y, x); nan is left blank. Same shapes.
+        rows: of images; an image is how to show it, and the volume (z, y, x). All volumes have one
+            shape; nan is left blank, and so is None.
         spacing_mm: (z, y, x).
         slices: coronal index on y and axial index on z.
     """
-    extent_mm = np.array(images[0][1].shape) * spacing_mm
+    columns = max(map(len, rows))
+    size = next(image[1].shape for image in rows[0] if image is not None)
+    extent_mm = np.array(size) * spacing_mm
     heights = np.array([extent_mm[0], extent_mm[1]]) / extent_mm[2]
     gap, top, bottom = 0.08, 0.28, 0.60
-    # As large as a page is wide, low enough for one screen.
-    column = min(PAGE_WIDTH_INCHES / len(images) - gap, 2.7, max(1.2, 7.4 / heights.sum()))
-    tall = float(heights.sum() * column) + gap
-    width, height = len(images) * (column + gap) - gap, tall + top + bottom
+    # As large as a page is wide, a row low enough for one screen.
+    column = min(PAGE_WIDTH_INCHES / columns - gap, 2.7, max(1.2, 7.4 / heights.sum()))
+    row_height = float(heights.sum() * column) + gap + top + bottom
     with matplotlib.rc_context(STYLE):
-        figure = _figure(width, height)
-        for i, (look, volume) in enumerate(images):
-            left = i * (column + gap)
-            axial = _axes(figure, left, bottom, column, heights[1] * column)
-            raised = bottom + heights[1] * column + gap
-            coronal = _axes(figure, left, raised, column, heights[0] * column)
-            shown = _show(coronal, volume[::-1, slices[0], :], look)
-            _show(axial, volume[slices[1]], look)
-            coronal.set_title(look.title, fontsize=10.0, pad=6.0)
-            bar = _axes(figure, left + 0.12, bottom - 0.20, column - 0.24, 0.09)
-            _colour_bar(figure, bar, shown, look)
-            if i == 0:
-                _sides(coronal)
-                _sides(axial)
+        figure = _figure(columns * (column + gap) - gap, len(rows) * row_height)
+        for j, row in enumerate(rows):
+            low = (len(rows) - 1 - j) * row_height + bottom
+            for i, image in enumerate(row):
+                if image is None:
+                    continue
+                look, volume = image
+                left, first = i * (column + gap), i == 0 or row[i - 1] is None
+                axial = _axes(figure, left, low, column, heights[1] * column)
+                raised = low + heights[1] * column + gap
+                coronal = _axes(figure, left, raised, column, heights[0] * column)
+                shown = _show(coronal, volume[::-1, slices[0], :], look)
+                _show(axial, volume[slices[1]], look)
+                coronal.set_title(look.title, fontsize=10.0, pad=6.0)
+                bar = _axes(figure, left + 0.12, low - 0.20, column - 0.24, 0.09)
+                _colour_bar(figure, bar, shown, look)
+                if first:
+                    _sides(coronal)
+                    _sides(axial)
         return _png(figure)
 
 
@@ -206,7 +214,7 @@ def _mark_best(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:
 
 
 def uncertainty_against_error(
-    histograms: Sequence[tuple[str, calibration.JointHistogram]],
+    histograms: Sequence[tuple[str, reliability.JointHistogram]],
 ) -> bytes:
     """Draws joint histograms of predicted sd and absolute error, and the mean error at each sd.
 
@@ -239,7 +247,7 @@ def uncertainty_against_error(
         return _png(figure)
 
 
-def _histogram(axes: Axes, histogram: calibration.JointHistogram, top: float):
+def _histogram(axes: Axes, histogram: reliability.JointHistogram, top: float):
     counts = histogram.counts.T.astype(float)
     logs = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan)
     edges = (histogram.sd_edges_hu, histogram.error_edges_hu)

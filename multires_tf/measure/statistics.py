@@ -56,6 +56,46 @@ def compare(first: Sequence[float], second: Sequence[float]) -> PairedTest:
     return PairedTest(float(difference.mean()), t_p, float(stats.wilcoxon(difference).pvalue), n)
 
 
+def share_over_subjects(
+    shares: Sequence[float], voxels: Sequence[float], *, resamples: int = 9999
+) -> tuple[float, float, float]:
+    """Share of all voxels, and its 95 % interval by a bootstrap over subjects.
+
+    Voxels of one subject resemble each other, so it is subjects that are drawn again, percentiles
+    of whose shares bound the interval. The seed is fixed: the same numbers give the same interval.
+
+    Args:
+        shares: of each subject's voxels; nan for a subject without any.
+        voxels: of each subject.
+        resamples: number of draws.
+
+    Returns:
+        Share, lower and upper bound; nan where there are too few subjects.
+    """
+    share, weight = np.asarray(shares, np.float64), np.asarray(voxels, np.float64)
+    kept = np.isfinite(share) & (weight > 0)
+    share, weight = share[kept], weight[kept]
+    if not share.size:
+        return math.nan, math.nan, math.nan
+
+    def pooled(share: np.ndarray, weight: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.sum(share * weight, axis=axis) / np.sum(weight, axis=axis)
+
+    found = float(pooled(share, weight))
+    if share.size < 2:
+        return found, math.nan, math.nan
+    interval = stats.bootstrap(
+        (share, weight),
+        pooled,
+        paired=True,
+        vectorized=True,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return found, float(interval.low), float(interval.high)
+
+
 def plus_minus(
     text: Callable[[float | None], str], summary: Mapping[str, Mapping[str, float | None]], key: str
 ) -> str:

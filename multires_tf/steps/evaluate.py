@@ -1,9 +1,9 @@
-"""evaluate: scores the test subjects' predictions in HU, beside the best lookup table."""
+"""evaluate: scores the test subjects' predictions in HU, and whether their uncertainties hold."""
 
 from __future__ import annotations
 
-import csv
-import io
+import collections
+import functools
 import json
 import math
 import pathlib
@@ -12,24 +12,32 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, comparison, errors, progress, runfolder
-from multires_tf.measure import baseline, calibration, scores, statistics
+from multires_tf import assembly, comparison, errors, progress, runfolder, tables
+from multires_tf.data import attenuation, cohort
+from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
 
 CONTRACT = (
     *("subject", "split", "mae_hu", "mse_hu2", "mae_air_hu", "mae_soft_hu", "mae_bone_hu"),
     *("psnr_db", "ssim", "baseline_mae_hu", "baseline_mae_bone_hu"),
 )
 SPLIT = "test"
+# Tube voltage in kV whose map from HU to attenuation is scored, whatever the CT's: one yardstick.
+KVP = 120
+# The maps of a row of `reliability.csv`: as the network gave them, and as `calibrate` scaled them.
+RAW, CALIBRATED = "raw", "calibrated"
+# Of a subject's reliability over its body, what `scores.csv` has as well.
+IN_SCORES = tuple(name for name in reliability.MEASURES if name != "voxels")
+Tallies = dict[tuple[str, str], reliability.Tally]
 
 
 def run(*, workdir: pathlib.Path) -> list[str]:
-    """Writes `scores.csv` and `scores.json`.
+    """Writes `scores.csv` and `scores.json`, and `reliability.csv` and `.json` of uncertainties.
 
     Scored are the voxels of the CT's body inside the MR's field, on the prepared grid. The lookup
     table is fitted on the training subjects and scored on the same voxels.
 
     Returns:
-        A table for the terminal, and the two paths.
+        A table for the terminal, and the paths.
 
     Raises:
         errors.UserError: nothing was prepared or predicted, or a prediction cannot be compared.
@@ -38,15 +46,32 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     subjects = assembly.subjects(folder, SPLIT)
     for subject in subjects:
         folder.need(folder.prediction(subject) / "ct.nii.gz", "predict")
+    _refuse_truth(folder)
     table = _lookup_table(folder)
+    rows: list[dict[str, Any]] = []
+    reliable: list[dict[str, Any]] = []
+    tallies: Tallies = collections.defaultdict(reliability.Tally)
     with progress.bar(subjects, words="evaluate") as bar:
-        rows = [_row(comparison.load(folder, subject), table) for subject in bar]
-    columns = _columns(rows)
-    summary = _summary(rows, columns)
-    runfolder.write_text(folder.scores_csv, _csv_text(rows, columns))
-    text = json.dumps(summary, indent=1, allow_nan=False)
-    runfolder.write_text(folder.scores_json, text + "\n")
-    return [*_lines(rows, summary), f"{folder.scores_csv}", f"{folder.scores_json}"]
+        for subject in bar:
+            pair = comparison.load(folder, subject)
+            places = regions.masks(pair.ct_hu, pair.body, pair.field, pair.spacing_mm)
+            found = _reliability(pair, places, tallies)
+            reliable += found
+            rows.append({**_row(pair, table, places["contour"]), **_over_body(pair, found)})
+    summary = _summary(rows, tables.columns(rows, CONTRACT))
+    _write_reliability(folder, reliable, tallies)
+    tables.write(folder.scores_csv, rows, CONTRACT)
+    runfolder.write_text(folder.scores_json, _json_text(summary))
+    lines = [*_score_lines(rows, summary), *_reliability_lines(reliable), _worst(rows)]
+    return [*lines, f"{folder.scores_csv}", f"{folder.scores_json}"]
+
+
+def _refuse_truth(folder: runfolder.RunFolder) -> None:
+    """A prediction that is a subject's own CT, by whatever link, would score perfectly."""
+    for one in cohort.read(folder.cohort):
+        path = folder.prediction(one.subject) / "ct.nii.gz"
+        if one.ct and one.ct.exists() and path.exists() and path.samefile(one.ct):
+            raise errors.UserError(f"{path}: is the true CT itself; delete it, run 'predict' again")
 
 
 def _lookup_table(folder: runfolder.RunFolder) -> baseline.LookupTable:
@@ -61,30 +86,84 @@ def _lookup_table(folder: runfolder.RunFolder) -> baseline.LookupTable:
         raise errors.UserError(f"{folder.cohort}: {error}; prepare the cohort again") from error
 
 
-def _row(pair: comparison.Comparison, table: baseline.LookupTable) -> dict[str, Any]:
-    """Everything measured on one subject, by column."""
-    body = pair.body
-    looked_up = scores.score(table.apply(pair.mr), pair.ct_hu, body)
-    row = {
+def _row(
+    pair: comparison.Comparison, table: baseline.LookupTable, contour: np.ndarray
+) -> dict[str, Any]:
+    """The scores of one subject, by column."""
+    mu_per_cm = functools.partial(attenuation.mu_per_cm, kvp=KVP)
+    # The table was fitted inside bodies: around the contour it has nothing to say.
+    looked_up = scores.score(table.apply(pair.mr), pair.ct_hu, pair.body, mu_per_cm=mu_per_cm)
+    ours = scores.score(pair.pct_hu, pair.ct_hu, pair.body, contour=contour, mu_per_cm=mu_per_cm)
+    return {
         "subject": pair.subject,
         "split": SPLIT,
-        **scores.score(pair.pct_hu, pair.ct_hu, body),
+        **ours,
         **{f"baseline_{key}": value for key, value in looked_up.items()},
-        "voxels": int(body.sum()),
+        "voxels": int(pair.body.sum()),
     }
-    if pair.sd_hu:
-        error_hu = pair.pct_hu[body] - pair.ct_hu[body]
-        row.update(calibration.calibration(error_hu, pair.sd_hu["total"][body]))
-        means = {
-            f"mean_{name}_sd_hu": sd[body].mean(dtype=np.float64) for name, sd in pair.sd_hu.items()
+
+
+def _over_body(pair: comparison.Comparison, reliable: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Reliability over the body, after calibration where there was one, and the maps' means."""
+    if not pair.sd_hu:
+        return {}
+    body = [row for row in reliable if row["region"] == "body"][-1]
+    means = {
+        f"mean_{k}_sd_hu": sd[pair.body].mean(dtype=np.float64) for k, sd in pair.sd_hu.items()
+    }
+    return {key: body[key] for key in IN_SCORES} | {key: float(mean) for key, mean in means.items()}
+
+
+def _reliability(
+    pair: comparison.Comparison, places: dict[str, np.ndarray], tallies: Tallies
+) -> list[dict[str, Any]]:
+    """Measures one subject by state and region, and adds its voxels to all subjects' tallies."""
+    rows = []
+    total, found = pair.sd_hu.get("total"), pair.calibration
+    for state in (RAW, CALIBRATED) if found else (RAW,):
+        for region, mask in places.items():
+            row: dict[str, Any] = {"subject": pair.subject, "maps": state, "region": region}
+            pct_hu, ct_hu = pair.pct_hu[mask], pair.ct_hu[mask]
+            sd_hu = None if total is None else total[mask]
+            if sd_hu is not None:
+                scale = found.scale if found and state == RAW else None
+                tally = reliability.Tally()
+                tally.add(pct_hu - ct_hu, sd_hu / scale if scale else sd_hu)
+                tallies[state, region] += tally
+                row.update(tally.measures())
+            if found and state == CALIBRATED and pct_hu.size:
+                row["voxels"] = pct_hu.size
+                row.update(intervals.coverages(found, pct_hu, ct_hu, sd_hu))
+            if len(row) > 3:
+                rows.append(row)
+    return rows
+
+
+def _write_reliability(
+    folder: runfolder.RunFolder, rows: Sequence[dict[str, Any]], tallies: Tallies
+) -> None:
+    """Writes the table, and measures and curves over all subjects; removes what has become void."""
+    if rows:
+        tables.write(folder.reliability_csv, rows, ("subject", "maps", "region", "voxels"))
+    else:
+        runfolder.remove(folder.reliability_csv)
+    if not tallies:
+        runfolder.remove(folder.reliability_json)
+        return
+    pooled: dict[str, dict[str, Any]] = {}
+    for (state, region), tally in tallies.items():
+        nominal, observed = tally.curve()
+        by_sd_hu, oracle_hu = tally.sparsification() if tally.voxels else ((), ())
+        pooled.setdefault(state, {})[region] = {
+            "measures": {key: _finite(value) for key, value in tally.measures().items()},
+            "reliability": {"nominal": [*nominal], "observed": [*observed]},
+            "sparsification": {
+                "removed": [*reliability.REMOVED],
+                "mae_by_sd_hu": [*by_sd_hu],
+                "mae_oracle_hu": [*oracle_hu],
+            },
         }
-        row.update({key: float(mean) for key, mean in means.items()})
-    return row
-
-
-def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    found = dict.fromkeys(key for row in rows for key in row)
-    return [*CONTRACT, *(key for key in found if key not in CONTRACT)]
+    runfolder.write_text(folder.reliability_json, _json_text(pooled))
 
 
 def _summary(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -92,29 +171,20 @@ def _summary(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str
     summary: dict[str, dict[str, Any]] = {"mean": {}, "sd": {}, "n": {}}
     for key in columns[2:]:
         found = statistics.summarise([row.get(key, math.nan) for row in rows])
-        summary["mean"][key] = found.mean if math.isfinite(found.mean) else None
-        summary["sd"][key] = found.sd if math.isfinite(found.sd) else None
+        summary["mean"][key], summary["sd"][key] = _finite(found.mean), _finite(found.sd)
         summary["n"][key] = found.n
     return summary
 
 
-def _csv_text(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _cell(row.get(key)) for key in columns})
-    return stream.getvalue()
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
-def _cell(value: Any) -> Any:
-    """Full precision; an empty cell where there is no number."""
-    if isinstance(value, float):
-        return repr(value) if np.isfinite(value) else ""
-    return value
+def _json_text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def _lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -> list[str]:
+def _score_lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -> list[str]:
     """The score table as aligned text."""
     n = len(rows)
     title = f"{n} test subject{'s' if n > 1 else ''}, body inside the MR's field, mean ± sd"
@@ -130,12 +200,23 @@ def _lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
         for row in cells
     ]
+    return [title, "", *table, ""]
+
+
+def _reliability_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How far the total sd over the body can be believed, before and after calibration."""
+    lines = []
+    for state, words in ((RAW, "Total sd"), (CALIBRATED, "calibrated")):
+        own = [r for r in rows if (r["maps"], r["region"]) == (state, "body") and "zms" in r]
+        if own:
+            zms, inside = (np.mean([row[key] for row in own]) for key in ("zms", "coverage_90"))
+            lines.append(
+                f"{words}: mean squared z {zms:.2f} (1 is right), "
+                f"{100 * inside:.1f} % of the voxels inside the 90 % interval."
+            )
+    return lines
+
+
+def _worst(rows: Sequence[dict[str, Any]]) -> str:
     worst = max(rows, key=lambda row: row["mae_hu"])
-    lines = [title, "", *table, ""]
-    if summary["mean"].get("zms") is not None:
-        zms, coverage = (summary["mean"][key] for key in ("zms", "coverage_90"))
-        lines.append(
-            f"Total sd: mean squared z {zms:.2f} (1 is right), "
-            f"{100 * coverage:.1f} % of the voxels inside the 90 % interval."
-        )
-    return [*lines, f"Worst subject: {worst['subject']}, MAE {worst['mae_hu']:.1f} HU."]
+    return f"Worst subject: {worst['subject']}, MAE {worst['mae_hu']:.1f} HU."

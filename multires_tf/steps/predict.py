@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -14,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, errors, progress, runfolder, runtime, synthesis
+from multires_tf import assembly, calibration, errors, progress, runfolder, runtime, synthesis
 from multires_tf import config as configs
 from multires_tf.data import cohort, dicom, images, intensity, preparation, resampling, store
+from multires_tf.measure import intervals, tissues
 
 UNCERTAINTIES = ("aleatoric_sd_hu", "epistemic_sd_hu")
 _FACTS = "prediction.json"
@@ -32,6 +32,7 @@ class _Settings:
     tile: tuple[int, int, int]
     overlap: float
     checkpoint: str
+    calibration: str | None = None
 
 
 def run(
@@ -46,7 +47,8 @@ def run(
     """Predicts the test subjects of the run, or the images of `input`.
 
     Leaves, per subject, ct.nii.gz (int16 HU, mean of the draws), those of aleatoric_sd_hu,
-    epistemic_sd_hu and total_sd_hu (.nii.gz) that the network has, and prediction.json.
+    epistemic_sd_hu and total_sd_hu (.nii.gz) that the network has, and prediction.json. After
+    `calibrate` the deviations are scaled, and prediction.json tells the half-widths of intervals.
 
     Args:
         workdir: run folder with a trained network.
@@ -57,7 +59,8 @@ def run(
         seed: of the draws.
 
     Raises:
-        errors.UserError: nothing trained, unusable input, a tile that does not fit the network.
+        errors.UserError: nothing trained, unusable input, a tile that does not fit the network, a
+            calibration of another checkpoint.
     """
     if (input is None) != (output is None):
         raise errors.UserError("--input and --output: give both, or none for the test subjects")
@@ -65,6 +68,7 @@ def run(
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(assembly.best(folder), "train")
     edges = _edges(config, tile)
+    kept = calibration.load(folder)
     runtime.start(seed=config.seed, precision=config.train.precision)
     config, nets, position = assembly.trained_networks(folder)
     settings = _Settings(
@@ -72,12 +76,13 @@ def run(
         seed=seed,
         tile=edges,
         overlap=config.predict.overlap,
-        checkpoint=hashlib.sha256(assembly.best(folder).read_bytes()).hexdigest()[:16],
+        checkpoint=assembly.fingerprint(folder),
+        calibration=kept.fingerprint if kept else None,
     )
     compute = synthesis.monte_carlo(
         nets, samples=settings.samples, seed=seed, stabiliser=config.loss.stabiliser
     )
-    predictor = _Predictor(config, compute, settings)
+    predictor = _Predictor(config, compute, settings, kept.values if kept else None)
     if input is None or output is None:
         return predictor.test_subjects(folder)
     return predictor.images(input, output, position["spacing_mm"])
@@ -96,6 +101,7 @@ class _Predictor:
     config: configs.Config
     compute: synthesis.Compute
     settings: _Settings
+    calibration: intervals.Calibration | None = None
 
     def test_subjects(self, folder: runfolder.RunFolder) -> list[str]:
         """Predicts from the prepared stores; subjects that are done are left as they are."""
@@ -158,7 +164,9 @@ class _Predictor:
         maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
         source = volume.source
         restored = {
-            key: resampling.restore(array, volume.grid, source, fill=self._fill(key))
+            key: resampling.restore(
+                self._calibrated(key, array), volume.grid, source, fill=self._fill(key)
+            )
             for key, array in maps.items()
             if key != "total_sd_hu"
         }
@@ -180,10 +188,17 @@ class _Predictor:
                 "prepared_spacing_mm": list(volume.spacing_mm),
                 "mr_intensity_range": [volume.attributes["mr_low"], volume.attributes["mr_high"]],
                 "seconds": round(time.perf_counter() - began, 1),
+                "calibration": self.calibration.as_dict() if self.calibration else None,
                 "means_by_tissue_hu": _means_by_tissue(ct_hu, restored),
             }
             text = json.dumps(facts, indent=1) + "\n"
             (beside / _FACTS).write_text(text, encoding="utf-8")
+
+    def _calibrated(self, key: str, array: np.ndarray) -> np.ndarray:
+        """A map in HU, scaled if it is one of deviations and `calibrate` has found a scale."""
+        if key == "ct" or self.calibration is None:
+            return array
+        return self.calibration.scaled(array)
 
     def _valid(self, ct_hu: np.ndarray) -> np.ndarray:
         """Within the HU window, like the truth of the training; int16 would wrap what is beyond."""
@@ -234,8 +249,6 @@ def _means_by_tissue(
     ct_hu: np.ndarray, maps_hu: dict[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
     """Mean of each uncertainty over the voxels of each predicted tissue."""
-    from multires_tf.measure import tissues
-
     return {
         key: {
             tissue: round(float(array[mask].mean(dtype=np.float64)), 2)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from multires_tf import comparison, config, errors, progress, runfolder
-from multires_tf.measure import calibration, figures, page
+from multires_tf.measure import figures, page, reliability
 
 # Each picture is about half a megabyte: a page stays openable.
 MOST_PICTURES = 12
@@ -82,15 +82,15 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 def _pictures(
     folder: runfolder.RunFolder, rows: Sequence[dict[str, Any]]
-) -> tuple[list[page.Picture], list[tuple[str, calibration.JointHistogram]]]:
+) -> tuple[list[page.Picture], list[tuple[str, reliability.JointHistogram]]]:
     """Panels of the worst subjects, and all subjects' histograms of sd and error."""
     pictures: list[page.Picture] = []
-    histograms: dict[str, calibration.JointHistogram] = {}
+    histograms: dict[str, reliability.JointHistogram] = {}
     for row in progress.bar(rows, words="report"):
         pair = comparison.load(folder, row["subject"])
         error_hu = pair.pct_hu - pair.ct_hu
         for name, sd_hu in _uncertainties(pair).items():
-            histogram = histograms.setdefault(name, calibration.JointHistogram())
+            histogram = histograms.setdefault(name, reliability.JointHistogram())
             histogram.add(sd_hu[pair.body], error_hu[pair.body])
         if len(pictures) < MOST_PICTURES:
             pictures.append(page.Picture(pair.subject, _remark(row), _panels(pair, error_hu)))
@@ -108,8 +108,8 @@ def _panels(pair: comparison.Comparison, error_hu: np.ndarray) -> bytes:
     scored = {figures.ERROR: error_hu}
     scored.update({LOOKS[k]: sd for k, sd in _uncertainties(pair).items() if k != "total"})
     shown += [(look, np.where(pair.body, image, np.nan)) for look, image in scored.items()]
-    return figures.subject_panels(
-        shown,
+    return figures.panels(
+        [shown],
         spacing_mm=pair.spacing_mm,
         slices=figures.central_slices(pair.ct_hu, pair.body),
     )

@@ -3,7 +3,7 @@ import io
 import matplotlib.image
 import numpy as np
 
-from multires_tf.measure import calibration, figures
+from multires_tf.measure import figures, reliability
 
 
 def _pixels(png):
@@ -12,7 +12,7 @@ def _pixels(png):
 
 def _panels(volume, spacing_mm, slices=(0, 0)):
     images = [(figures.CT, volume)]
-    return _pixels(figures.subject_panels(images, spacing_mm=spacing_mm, slices=slices))
+    return _pixels(figures.panels([images], spacing_mm=spacing_mm, slices=slices))
 
 
 def _extent(pixels, colour, tolerance=0.02):
@@ -56,8 +56,8 @@ def test_every_image_gets_a_column():
     volume = np.zeros((8, 8, 8))
     looks = [figures.MR, figures.CT, figures.PCT, figures.ERROR, figures.ALEATORIC]
     images = [(look, volume) for look in looks]
-    six = figures.subject_panels(images, spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
-    one = figures.subject_panels(images[:1], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
+    six = figures.panels([images], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
+    one = figures.panels([images[:1]], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
     assert _pixels(six).shape[1] > 3 * _pixels(one).shape[1]
 
 
@@ -66,7 +66,7 @@ def test_curves_and_histograms_are_drawn_even_of_little():
     curve = figures.training_curve([1, 2, 3], [3.0, 2.0, 1.0], [nan, 90.0, nan])
     assert _pixels(curve).shape[0] > 300
     assert _pixels(figures.training_curve([], [], [])).shape[0] > 300
-    histogram = calibration.JointHistogram()
+    histogram = reliability.JointHistogram()
     histogram.add(np.full(500, 50.0), np.linspace(-100, 100, 500))
     for titles in (("aleatoric",), ("aleatoric", "epistemic", "total")):
         png = figures.uncertainty_against_error([(title, histogram) for title in titles])

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -31,6 +32,25 @@ def test_too_few_subjects_to_test():
     assert math.isnan(statistics.compare([1.0, 2.0], [2.0, 3.0]).t_p)
     with pytest.raises(ValueError, match="equal lengths"):
         statistics.compare([1.0], [1.0, 2.0])
+
+
+def test_a_share_of_all_voxels_and_its_interval_over_subjects():
+    share, low, high = statistics.share_over_subjects([0.9, 0.8, math.nan], [300, 100, 0])
+    assert share == pytest.approx((270 + 80) / 400)
+    # Drawn with replacement, both subjects may be either of them: the shares are 0.8 to 0.9.
+    assert (low, high) == (pytest.approx(0.8), pytest.approx(0.9))
+    alone = statistics.share_over_subjects([0.7], [10])
+    assert alone[0] == 0.7 and math.isnan(alone[1])
+    assert math.isnan(statistics.share_over_subjects([math.nan], [0])[0])
+
+
+def test_the_bootstrap_s_interval_is_as_wide_as_theory_has_it():
+    random = np.random.default_rng(0)
+    shares = random.normal(0.9, 0.02, 200)
+    share, low, high = statistics.share_over_subjects(shares, np.full(200, 1000))
+    half = 1.96 * shares.std(ddof=1) / math.sqrt(200)
+    assert (share - low, high - share) == (pytest.approx(half, rel=0.1),) * 2
+    assert statistics.share_over_subjects(shares, np.full(200, 1000)) == (share, low, high)
 
 
 def test_texts_of_the_summary():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from multires_tf import errors
+from multires_tf.measure import intervals
 from multires_tf.steps import evaluate
 
 BONE_SHARE = 1 / 9
@@ -73,6 +74,86 @@ def test_uncertainties_add_calibration(known_run):
     assert mean["zms"] == pytest.approx((10 / 5) ** 2)
     assert mean["coverage_90"] == 0
     assert mean["mean_total_sd_hu"] == pytest.approx(5)
+
+
+def _reliability(run):
+    with run.folder.reliability_csv.open(newline="") as file:
+        rows = csv.DictReader(file)
+        return {(row["subject"], row["maps"], row["region"]): row for row in rows}
+
+
+def test_reliability_by_subject_and_region(known_run):
+    for subject in ("p4", "p<5>"):
+        pct_hu = known_run.ct_hu + np.where(known_run.ct_hu == 400, 8, 4)
+        known_run.predict(subject, pct_hu, total=4.0)
+    evaluate.run(workdir=known_run.folder.root)
+    rows = _reliability(known_run)
+    regions = ["body", "air", "soft", "bone", "contour"]
+    assert list(rows) == [(s, "raw", region) for s in ("p4", "p<5>") for region in regions]
+    assert float(rows["p4", "raw", "soft"]["zms"]) == pytest.approx(1)
+    assert float(rows["p4", "raw", "bone"]["zms"]) == pytest.approx(4)
+    assert float(rows["p4", "raw", "body"]["zms"]) == pytest.approx((8 + 4) / 9)
+    assert rows["p4", "raw", "air"]["voxels"] == "0" and rows["p4", "raw", "air"]["zms"] == ""
+    pooled = json.loads(known_run.folder.reliability_json.read_text())["raw"]["bone"]
+    assert pooled["measures"]["voxels"] == 2 * 6 * 10
+    assert pooled["measures"]["coverage_90"] == 0 and pooled["measures"]["coverage_95"] == 0
+    curve = dict(zip(*pooled["reliability"].values(), strict=True))
+    assert curve[0.95] == 0 and curve[1.0] == 1  # |z| is 2: outside of the 95.4 %
+    assert len(pooled["sparsification"]["removed"]) == 100
+
+
+def test_before_and_after_a_calibration_come_from_the_same_maps(known_run):
+    found = intervals.Calibration(2.0, {"soft": {"90": 5.0}, "bone": {"90": 6.0}}, {})
+    for subject in ("p4", "p<5>"):
+        known_run.predict(subject, known_run.ct_hu + 6, total=6.0)
+        facts = {"settings": {}, "calibration": found.as_dict()}
+        path = known_run.folder.prediction(subject) / "prediction.json"
+        path.write_text(json.dumps(facts))
+    lines = evaluate.run(workdir=known_run.folder.root)
+    assert [line[:30] for line in lines if "squared z" in line] == [
+        "Total sd: mean squared z 4.00 ",
+        "calibrated: mean squared z 1.0",
+    ]
+    rows = _reliability(known_run)
+    assert float(rows["p4", "raw", "body"]["zms"]) == pytest.approx(4)
+    assert float(rows["p4", "calibrated", "body"]["zms"]) == pytest.approx(1)
+    assert float(_rows(known_run)["p4"]["zms"]) == pytest.approx(1)
+    assert float(rows["p4", "calibrated", "soft"]["conformal_hu_90"]) == 0
+    assert float(rows["p4", "calibrated", "bone"]["conformal_hu_90"]) == 1
+    assert rows["p4", "raw", "bone"]["conformal_hu_90"] == ""
+
+
+def test_a_run_without_uncertainty_has_no_reliability(known_run):
+    known_run.folder.reliability_csv.write_text("of an earlier network")
+    evaluate.run(workdir=known_run.folder.root)
+    assert not known_run.folder.reliability_csv.exists()
+    assert not known_run.folder.reliability_json.exists()
+
+
+def test_the_contour_s_band_and_later_definitions_are_appended(known_run):
+    evaluate.run(workdir=known_run.folder.root)
+    row = _rows(known_run)["p4"]
+    assert float(row["psnr_2025_db"]) > float(row["psnr_db"])
+    # The field goes on beyond the body at the head alone: three slices of 3 mm inside the contour,
+    # with bone, and the one outside, which errs by 10 HU.
+    assert float(row["mae_contour_hu"]) == pytest.approx((3 * (10 + 20 * BONE_SHARE) + 10) / 4)
+    assert 0.9 < float(row["ms_ssim"]) < 1
+    # From 20 to 30 HU and from 400 to 370 HU, below and above Carney's break at 47 HU.
+    expected = (8 * 10 * 9.6e-5 + 30 * 5.10e-5) / 9
+    assert float(row["mu_mae_per_cm"]) == pytest.approx(expected, rel=1e-4)
+    assert float(row["baseline_mu_mae_per_cm"]) > expected
+
+
+def test_the_truth_by_a_link_is_refused(known_run, tmp_path):
+    path = known_run.folder.prediction("p4") / "ct.nii.gz"
+    truth = tmp_path / "truth.nii.gz"
+    path.rename(truth)
+    path.symlink_to(truth)
+    table = known_run.folder.cohort.read_text().replace("p4/ct.nii", str(truth))
+    known_run.folder.cohort.write_text(table)
+    with pytest.raises(errors.UserError, match=r"p4/ct.nii.gz: is the true CT itself"):
+        evaluate.run(workdir=known_run.folder.root)
+    assert not known_run.folder.scores_csv.exists()
 
 
 def test_a_missing_prediction_names_predict_and_writes_nothing(known_run):

@@ -5,6 +5,7 @@ The network is replaced by one that returns the MR, so that no TensorFlow is nee
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 
@@ -15,6 +16,7 @@ import SimpleITK as sitk
 from multires_tf import config as configs
 from multires_tf import errors
 from multires_tf.data import geometry, images
+from multires_tf.measure import intervals
 from multires_tf.steps import predict
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -78,6 +80,24 @@ def test_the_same_image_is_left_and_another_one_is_not_taken_for_it(predictor, c
     predictor.images(_mr(tmp_path / "other.nii.gz", seed=1), out, list(GRID.spacing_mm))
     assert len(calls) == 2 * once
     assert (out / "ct.nii.gz").read_bytes() != before
+
+
+def test_a_calibration_scales_both_parts_and_makes_what_was_there_stale(predictor, calls, tmp_path):
+    image, out = _mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
+    predictor.images(image, out, list(GRID.spacing_mm))
+    once = len(calls)
+    found = intervals.Calibration(1.5, {"soft": {"90": 80.0}}, {"soft": {"90": 1.7}})
+    settings = dataclasses.replace(SETTINGS, calibration="beef")
+    calibrated = predict._Predictor(predictor.config, predictor.compute, settings, found)
+    calibrated.images(image, out, list(GRID.spacing_mm))
+    assert len(calls) == 2 * once
+    for name in ("aleatoric", "total"):
+        sd_hu = sitk.GetArrayFromImage(sitk.ReadImage(str(out / f"{name}_sd_hu.nii.gz")))
+        np.testing.assert_allclose(sd_hu, 1.5 * 40.95, rtol=1e-5)
+    facts = json.loads((out / "prediction.json").read_text())
+    assert facts["calibration"] == found.as_dict()
+    calibrated.images(image, out, list(GRID.spacing_mm))
+    assert len(calls) == 2 * once
 
 
 def test_a_folder_with_anything_else_is_not_replaced(predictor, calls, tmp_path):

@@ -1,0 +1,85 @@
+"""`calibrate`: makes the uncertainties mean what they say, on subjects that trained nothing."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+from multires_tf import assembly, calibration, errors, progress, runfolder, runtime, synthesis
+from multires_tf import config as configs
+from multires_tf.data import preparation
+from multires_tf.measure import intervals
+
+SPLIT = "validation"
+
+
+def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]:
+    """Predicts the validation subjects and fits a scale and half-widths to their errors.
+
+    Leaves `checkpoints/calibration.json`, tied to the best checkpoint; `predict` applies it. What
+    was fitted to this very checkpoint with these very draws is left as it is.
+
+    Args:
+        workdir: run folder with a trained network.
+        samples: Monte-Carlo draws; a network without dropout makes one pass.
+        seed: of the draws.
+
+    Raises:
+        errors.UserError: nothing trained, or no validation subject.
+    """
+    folder = runfolder.RunFolder(workdir)
+    config = configs.parse(folder.need(folder.config, "prepare"))
+    folder.need(assembly.best(folder), "train")
+    volumes = assembly.training_volumes(folder, SPLIT)
+    made = {
+        "checkpoint": assembly.fingerprint(folder),
+        "samples": samples,
+        "seed": seed,
+        "subjects": len(volumes),
+        "inputs": [volume.pyramids["mr"].attributes.get("inputs") for volume in volumes],
+    }
+    if not _is_done(folder, made):
+        runtime.start(seed=config.seed, precision=config.train.precision)
+        calibration.save(folder, _fit(folder, volumes, samples=samples, seed=seed), made)
+    return [*_lines(calibration.load(folder)), str(calibration.path(folder))]
+
+
+def _is_done(folder: runfolder.RunFolder, made: dict[str, Any]) -> bool:
+    try:
+        kept = calibration.read(folder)
+    except errors.UserError:
+        return False
+    return kept is not None and kept.made == made
+
+
+def _fit(
+    folder: runfolder.RunFolder, volumes: list[Any], *, samples: int, seed: int
+) -> intervals.Calibration:
+    config, nets, _ = assembly.trained_networks(folder)
+    compute = synthesis.monte_carlo(
+        nets, samples=samples, seed=seed, stabiliser=config.loss.stabiliser
+    )
+    tiling, fit = assembly.tiling(config), intervals.Fit()
+    for volume in progress.bar(volumes, words="calibrate"):
+        stores = volume.pyramids
+        unit = synthesis.predict_volume(stores["mr"], compute, tiling, label=volume.subject)
+        maps = synthesis.in_hu(unit, config.intensity.ct_window_hu)
+        body = stores["mask"].read_all() == preparation.BODY
+        total = maps.get("total_sd_hu")
+        ct_hu = stores["ct"].read_all()[body]
+        fit.add(maps["ct"][body], ct_hu, None if total is None else total[body])
+    try:
+        return fit.calibration()
+    except ValueError as error:
+        raise errors.UserError(
+            f"{folder.cohort}: {error}; look at the validation subjects"
+        ) from None
+
+
+def _lines(kept: calibration.Kept | None) -> list[str]:
+    if kept is None:
+        return []
+    scale, widths = kept.values.scale, kept.values.half_widths_hu
+    lines = [] if scale is None else [f"Standard deviations are multiplied by {scale:.3f}."]
+    shown = (f"{tissue} ±{found['90']:.0f} HU" for tissue, found in widths.items() if "90" in found)
+    return [*lines, f"90 % intervals by predicted tissue: {', '.join(shown)}."]

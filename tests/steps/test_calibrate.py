@@ -1,0 +1,96 @@
+"""Calibration of a network whose every error is known; no TensorFlow is needed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from multires_tf import assembly, calibration, config, errors, runtime, synthesis
+from multires_tf.steps import calibrate
+
+# Said everywhere: 50 HU, with sd 30 and 40 HU. The validation subject has 20 HU, in a ninth 400.
+PCT_HU, SDS_HU = 50.0, {"aleatoric": 30.0, "epistemic": 40.0}
+ZMS = (8 * (30 / 50) ** 2 + (350 / 50) ** 2) / 9
+
+
+@pytest.fixture
+def trained(known_run, monkeypatch):
+    """The known run with a checkpoint, and how often its network was asked."""
+    known_run.folder.checkpoints.mkdir()
+    assembly.best(known_run.folder).write_bytes(b"weights")
+    settings = config.parse(known_run.folder.config)
+    calls = []
+
+    def compute(inputs):
+        calls.append(1)
+        shape = inputs[0][0, ..., 0].shape
+        maps = {name: np.full(shape, (sd / 4095) ** 2) for name, sd in SDS_HU.items()}
+        return {"ct": np.full(shape, (PCT_HU + 1024) / 4095), **maps}
+
+    monkeypatch.setattr(runtime, "start", lambda **_: None)
+    monkeypatch.setattr(assembly, "trained_networks", lambda _: (settings, None, {}))
+    monkeypatch.setattr(synthesis, "monte_carlo", lambda *_, **__: compute)
+    return known_run.folder, calls
+
+
+def test_scale_and_half_widths_by_hand(trained):
+    folder, _ = trained
+    lines = calibrate.run(workdir=folder.root)
+    found = calibration.load(folder).values
+    assert found.scale == pytest.approx(np.sqrt(ZMS), rel=1e-5)
+    # All is predicted soft; eight ninths err by 30 HU, the rest by 350.
+    assert list(found.half_widths_hu) == ["soft"]
+    expected = {"50": 30, "80": 30, "90": 350, "95": 350}
+    assert found.half_widths_hu["soft"] == pytest.approx(expected, abs=1)
+    assert found.half_widths_sd["soft"]["90"] == pytest.approx(7 / found.scale, rel=0.003)
+    assert lines[0] == f"Standard deviations are multiplied by {np.sqrt(ZMS):.3f}."
+    assert "soft ±35" in lines[1]
+
+
+def test_it_is_fitted_once_a_checkpoint(trained):
+    folder, calls = trained
+    calibrate.run(workdir=folder.root)
+    kept, once = calibration.path(folder).read_bytes(), len(calls)
+    calibrate.run(workdir=folder.root)
+    assert len(calls) == once and calibration.path(folder).read_bytes() == kept
+    calibrate.run(workdir=folder.root, samples=5)
+    assert len(calls) == 2 * once
+    assembly.best(folder).write_bytes(b"other weights")
+    with pytest.raises(errors.UserError, match=r"another checkpoint; run 'calibrate' again"):
+        calibration.load(folder)
+    calibrate.run(workdir=folder.root)
+    assert len(calls) == 3 * once
+    assert calibration.load(folder).values.scale == pytest.approx(np.sqrt(ZMS), rel=1e-5)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"made": {}, "scale": 1}'])
+def test_a_damaged_file_is_refused_and_replaced(trained, content):
+    folder, _ = trained
+    calibration.path(folder).write_text(content)
+    with pytest.raises(
+        errors.UserError, match=r"calibration.json: damaged .*run 'calibrate' again"
+    ):
+        calibration.load(folder)
+    calibrate.run(workdir=folder.root)
+    assert calibration.load(folder).values.scale is not None
+
+
+def test_what_it_depends_on_is_written_down(trained):
+    folder, _ = trained
+    calibrate.run(workdir=folder.root, samples=7, seed=3)
+    made = json.loads(calibration.path(folder).read_text())["made"]
+    assert (made["samples"], made["seed"], made["subjects"]) == (7, 3, 1)
+    assert made["checkpoint"] == assembly.fingerprint(folder)
+
+
+def test_without_a_checkpoint_it_names_train(known_run):
+    with pytest.raises(errors.UserError, match=r"best.npz: not there yet; run 'train' first"):
+        calibrate.run(workdir=known_run.folder.root)
+
+
+def test_without_a_validation_subject(trained):
+    folder, _ = trained
+    folder.cohort.write_text(folder.cohort.read_text().replace("validation", "none"))
+    with pytest.raises(errors.UserError, match="no subject in split 'validation'"):
+        calibrate.run(workdir=folder.root)
+    assert not calibration.path(folder).exists()

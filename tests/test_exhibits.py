@@ -1,0 +1,201 @@
+"""Tables and figures of a study, from run folders that hold no more than they need."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from matplotlib import image as png
+
+from multires_tf import comparison, errors, exhibits, runfolder
+
+MAE_HU = {
+    "net_a": {"s1": 10.0, "s2": 30.0, "s3": 20.0},
+    "net_b": {"s1": 8.0, "s2": 25.0, "s3": 19.0},
+}
+
+
+def _table(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two scored arms."""
+    found = {}
+    for name, scores in MAE_HU.items():
+        run = found[name] = runfolder.RunFolder(tmp_path / name)
+        run.root.mkdir()
+        rows = [
+            {"subject": s, "split": "test", "mae_hu": v, "mse_hu2": v * v, "mae_air_hu": ""}
+            for s, v in scores.items()
+        ]
+        _table(run.scores_csv, rows)
+        run.provenance.write_text(json.dumps({"trainable_parameters": 2_538_700}))
+    return found
+
+
+def test_table_1_is_written_for_people_and_for_programs(runs, tmp_path):
+    lines = exhibits.table1(runs, tmp_path)
+    assert "| net_b | 2.54M | **17.3 ± 8.6** | **350 ± 281** |" in lines
+    assert (tmp_path / "table1.md").read_text().splitlines() == lines[:-2]
+    rows = list(csv.DictReader((tmp_path / "table1.csv").open()))
+    assert [float(row["mae_hu"]) for row in rows] == pytest.approx([20.0, 52 / 3])
+    (pair, _) = csv.DictReader((tmp_path / "table1_pairs.csv").open())
+    assert (pair["first"], pair["second"], pair["n"]) == ("net_a", "net_b", "3")
+
+
+def test_a_subject_scored_twice_is_refused(runs, tmp_path):
+    path = runs["net_b"].scores_csv
+    path.write_text(path.read_text() + "s2,test,25.0,625.0,\r\n")
+    with pytest.raises(
+        errors.UserError, match=r"scores.csv: subject s2 is scored twice; run 'eval"
+    ):
+        exhibits.table1(runs, tmp_path)
+    assert not (tmp_path / "table1.md").exists()
+
+
+def test_an_arm_that_was_not_scored_and_one_scored_on_others(runs, tmp_path):
+    path = runs["net_b"].scores_csv
+    whole = path.read_text()
+    path.write_text(whole.replace("s3", "s4"))
+    with pytest.raises(errors.UserError, match=r"subject s3 is scored in only one of net_a, net_b"):
+        exhibits.table1(runs, tmp_path)
+    path.write_text(whole.splitlines()[0] + "\n")
+    with pytest.raises(errors.UserError, match="no subject in it"):
+        exhibits.table1(runs, tmp_path)
+    path.unlink()
+    with pytest.raises(errors.UserError, match=r"net_b.scores.csv: not there yet; run 'evaluate'"):
+        exhibits.table1(runs, tmp_path)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """What `comparison.load` was asked for; it gives two voxels' worth of anatomy."""
+    asked = []
+
+    def load(run, subject):
+        asked.append((run.root.name, subject))
+        shape = (6, 5, 4)
+        ct_hu = np.zeros(shape, np.float32)
+        ct_hu[2, 3] = 900.0
+        full = np.ones(shape, bool)
+        offset = 50.0 if run.root.name == "net_a" else 10.0
+        sd_hu = {"aleatoric": np.full(shape, 60.0), "epistemic": np.full(shape, 5.0)}
+        sd_hu["total"] = np.hypot(*sd_hu.values())
+        return comparison.Comparison(
+            subject=subject,
+            spacing_mm=(2.0, 2.0, 2.0),
+            mr=np.full(shape, 0.5, np.float32),
+            ct_hu=ct_hu,
+            pct_hu=ct_hu + offset,
+            body=full,
+            field=full,
+            sd_hu=sd_hu,
+            calibration=None,
+        )
+
+    monkeypatch.setattr(comparison, "load", load)
+    return asked
+
+
+def test_figure_2_shows_the_last_arm_s_median_subject_in_every_arm(runs, tmp_path, loaded):
+    lines = exhibits.figure2(runs, tmp_path)
+    assert lines == [f"{tmp_path / 'figure2.png'}: subject s3"]
+    assert loaded == [("net_a", "s3"), ("net_b", "s3")]
+    pixels = png.imread(io.BytesIO((tmp_path / "figure2.png").read_bytes()))
+    assert pixels.shape[1] > 2 * 150 and pixels.std() > 0.1
+
+
+def test_figure_2_needs_one_truth(runs, tmp_path, loaded, monkeypatch):
+    original = comparison.load
+
+    def shifted(run, subject):
+        pair = original(run, subject)
+        if run.root.name == "net_b":
+            pair.ct_hu[:] += 1
+        return pair
+
+    monkeypatch.setattr(comparison, "load", shifted)
+    with pytest.raises(errors.UserError, match="arm net_b: prepared subject s3 otherwise"):
+        exhibits.figure2(runs, tmp_path)
+    assert not (tmp_path / "figure2.png").exists()
+
+
+def test_figure_3_counts_all_subjects_of_the_last_arm(runs, tmp_path, loaded):
+    lines = exhibits.figure3(runs, tmp_path)
+    assert [re.sub(r".*/", "", line) for line in lines] == [
+        "figure3.png",
+        "figure3_maps.png: subject s3",
+    ]
+    assert loaded == [("net_b", s) for s in ("s1", "s2", "s3", "s3")]
+    assert (tmp_path / "figure3.png").stat().st_size > 1000
+
+
+def test_figure_3_needs_both_uncertainties(runs, tmp_path, loaded, monkeypatch):
+    original = comparison.load
+
+    def poor(run, subject):
+        pair = original(run, subject)
+        del pair.sd_hu["epistemic"]
+        return pair
+
+    monkeypatch.setattr(comparison, "load", poor)
+    with pytest.raises(errors.UserError, match="arm net_b: no epistemic map"):
+        exhibits.figure3(runs, tmp_path)
+
+
+def test_trust_pools_voxels_and_tells_before_from_after(runs, tmp_path):
+    run = runs["net_a"]
+    common = {"region": "bone", "zms": 1.0}
+    rows = [
+        {
+            "subject": "s1",
+            "maps": "raw",
+            **common,
+            "voxels": 300,
+            "coverage_90": 0.8,
+            "conformal_hu_90": "",
+        },
+        {
+            "subject": "s2",
+            "maps": "raw",
+            **common,
+            "voxels": 100,
+            "coverage_90": 0.4,
+            "conformal_hu_90": "",
+        },
+        {
+            "subject": "s1",
+            "maps": "calibrated",
+            **common,
+            "voxels": 300,
+            "coverage_90": 0.9,
+            "conformal_hu_90": 1.0,
+        },
+        {
+            "subject": "s2",
+            "maps": "calibrated",
+            **common,
+            "voxels": 100,
+            "coverage_90": 0.9,
+            "conformal_hu_90": 0.5,
+        },
+    ]
+    _table(run.reliability_csv, rows)
+    run.reliability_json.write_text(json.dumps({"raw": {"bone": {"measures": {"zms": 2.5}}}}))
+    lines = exhibits.trust({"net_a": run}, tmp_path)
+    assert lines[2] == "| net_a | raw | bone | Gaussian | 70.0 % | 40.0 % to 80.0 % | 2.50 |  |  |"
+    assert (
+        lines[3] == "| net_a | calibrated | bone | Gaussian | 90.0 % | 90.0 % to 90.0 % |  |  |  |"
+    )
+    assert lines[4].startswith("| net_a | calibrated | bone | conformal, in HU | 87.5 % |")
+    found = list(csv.DictReader((tmp_path / "trust.csv").open()))
+    assert float(found[0]["inside"]) == pytest.approx(0.7)
+    with pytest.raises(errors.UserError, match="csv: not there yet"):
+        exhibits.trust(runs, tmp_path)

@@ -1,0 +1,104 @@
+"""A study runs what is asked and compares nothing that cannot be compared."""
+
+import pathlib
+import subprocess
+import sys
+import types
+
+import pytest
+
+from multires_tf import errors, runfolder, study
+
+ROOT = pathlib.Path(__file__).parent.parent
+ARMS = [
+    study.Arm("base", "multires_unc", ("laptop",), ("seed=1",)),
+    study.Arm("one_draw", "multires_unc", trained_as="base", predict=("--samples", "1")),
+]
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """The command lines that a study would have run, without the interpreter."""
+    found = []
+
+    def record(command, **_):
+        found.append(command[3:])
+        return types.SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(study.subprocess, "run", record)
+    return found
+
+
+def _run(root, *, split="test", subject="s1"):
+    run = runfolder.RunFolder(root)
+    root.mkdir(parents=True, exist_ok=True)
+    lines = ["subject,mr,ct,split", "s0,a.nii,b.nii,train", f"{subject},c.nii,d.nii,{split}"]
+    run.cohort.write_text("\n".join(lines) + "\n")
+    return run
+
+
+def _trained(root):
+    run = _run(root)
+    run.volumes.mkdir()
+    run.checkpoints.mkdir()
+    for path in (run.config, run.history, run.provenance):
+        path.write_text("x")
+    return run
+
+
+def test_an_arm_that_predicts_otherwise_takes_the_training_of_another(tmp_path, commands):
+    _trained(tmp_path / "base")
+    study.run(ARMS, data=tmp_path, root=tmp_path, verbs=("prepare", "train", "predict", "evaluate"))
+    assert [command[0] for command in commands] == [
+        *("prepare", "train", "predict", "evaluate"),
+        *("predict", "evaluate"),
+    ]
+    assert commands[0][-4:] == ["--set", "seed=1", "--data", str(tmp_path)]
+    assert commands[4] == ["predict", "--workdir", str(tmp_path / "one_draw"), "--samples", "1"]
+    linked = tmp_path / "one_draw" / "checkpoints"
+    assert linked.is_symlink() and linked.resolve() == (tmp_path / "base" / "checkpoints").resolve()
+    study.run(ARMS[1:], data=tmp_path, root=tmp_path, verbs=("predict",))  # and again
+
+
+def test_without_that_training_it_says_so(tmp_path, commands):
+    with pytest.raises(errors.UserError, match=r"config.yaml: not there yet; run that arm first"):
+        study.run(ARMS[1:], data=tmp_path, root=tmp_path, verbs=("predict",))
+    assert not commands
+
+
+def test_an_arm_without_a_run_is_named():
+    runs = {"a": runfolder.RunFolder(pathlib.Path("nowhere") / "a")}
+    with pytest.raises(errors.UserError, match=r"arm a: no run in nowhere.a; run it, or leave it"):
+        study.check(runs)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"split": "train"}, "subject s1 is 'test' in a but 'train' in b"),
+        ({"subject": "s2"}, "subject s1 is 'test' in a but 'absent' in b"),
+    ],
+)
+def test_arms_of_different_splits_are_not_compared(tmp_path, other, words):
+    runs = {"a": _run(tmp_path / "a"), "b": _run(tmp_path / "b", **other)}
+    with pytest.raises(errors.UserError, match=f"arm b: {words}; prepare both from one cohort"):
+        study.check(runs)
+    study.check({"a": runs["a"], "c": _run(tmp_path / "c")})
+
+
+def test_a_user_s_mistake_ends_in_one_line_and_code_2(tmp_path):
+    command = [sys.executable, "-m", "experiments.figure2", "--show", "--root", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"arm unet2d: no run in {tmp_path / 'unet2d'}; run it, or leave it out"
+    ]
+
+
+def test_table_and_exhibits_are_shown_of_the_arms_asked_for(tmp_path):
+    run = _run(tmp_path / "base")
+    run.history.write_text("step,loss,val_mae_hu,seconds\n10,2.5,,1\n20,1.25,80.5,2\n")
+    exhibit = lambda runs, folder: [f"{', '.join(runs)} in {folder.name}"]  # noqa: E731
+    lines = study.show(ARMS[:1], root=tmp_path, columns=("val_mae_hu", "zms"), exhibits=[exhibit])
+    assert lines[2] == "| base | 80.5 |  |"
+    assert lines[-1] == f"base in {tmp_path.name}"
