@@ -12,7 +12,7 @@ from multires_tf.data import geometry
 
 # A voxel is taken for a Gaussian whose full width at half maximum is its edge (Cardoso et al.,
 # IPMI 2015): this turns the width into a standard deviation.
-_FWHM_TO_SD = 1 / np.sqrt(8 * np.log(2))
+FWHM_TO_SD = 1 / np.sqrt(8 * np.log(2))
 
 
 def resample(image: sitk.Image, grid: geometry.Geometry, *, fill: float) -> np.ndarray:
@@ -104,7 +104,7 @@ def _in_order_of(image: sitk.Image, grid: geometry.Geometry) -> sitk.Image:
 def _smoothed(image: sitk.Image, grid: geometry.Geometry) -> sitk.Image:
     own = geometry.of_image(image)
     ratios = np.asarray(grid.spacing_mm) / np.asarray(own.spacing_mm)
-    deviations = _FWHM_TO_SD * np.sqrt(np.maximum(ratios**2 - 1, 0))
+    deviations = FWHM_TO_SD * np.sqrt(np.maximum(ratios**2 - 1, 0))
     # Below a tenth of a voxel the kernel is a spike: spacings that differ by rounding.
     deviations[deviations < 0.1] = 0
     if not deviations.any():
