@@ -22,7 +22,14 @@ FLOORS = (
     # ground: in this order
     ("errors", "strict", "config", "runfolder", "runtime", "progress", "cluster"),
     WINGS,  # inside one wing freely, never another's
-    ("synthesis", "assembly", "validation", "comparison"),  # joints: in this order
+    (
+        "synthesis",
+        "assembly",
+        "validation",
+        "comparison",
+        "outputs",
+        "predictor",
+    ),  # joints: in this order
     ("steps",),  # never each other
     ("study",),
     ("cli",),

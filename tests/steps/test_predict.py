@@ -5,6 +5,7 @@ The network is replaced by one that returns the MR, so that no TensorFlow is nee
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 
@@ -13,7 +14,8 @@ import pytest
 import SimpleITK as sitk
 
 from multires_tf import config as configs
-from multires_tf import errors
+from multires_tf import errors, outputs
+from multires_tf import predictor as predictors
 from multires_tf.data import geometry, images
 from multires_tf.steps import predict
 
@@ -25,7 +27,7 @@ GRID = geometry.Geometry(
     direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
 )
 SETS = ("network.window=[32, 32, 32]", "predict.tile=[32, 32, 32]")
-SETTINGS = predict._Settings(
+SETTINGS = predictors.Settings(
     samples=1, seed=0, tile=(32, 32, 32), overlap=0.25, checkpoint="c0ffee"
 )
 
@@ -50,12 +52,22 @@ def predictor(calls):
         return {"ct": inputs[0][0, ..., 0], "aleatoric": np.full_like(inputs[0][0, ..., 0], 1e-4)}
 
     config = configs.load(CONFIGS / "multires_unc.yaml", sets=SETS)
-    return predict._Predictor(config, compute, SETTINGS)
+    extras = outputs.Extras()
+    return predictors.Predictor(
+        pathlib.Path(), config, compute, SETTINGS, extras, GRID.spacing_mm, None
+    )
+
+
+def _run(predictor, image, out, **extras):
+    if extras:
+        predictor = dataclasses.replace(predictor, extras=outputs.Extras(**extras))
+    predict._predict_all(predictor, list(predict._new_subjects(image, out)), None)
+    return out
 
 
 def test_the_maps_lie_on_the_image_s_own_grid(predictor, tmp_path):
     _mr(tmp_path / "mr.nii.gz")
-    predictor.images(tmp_path / "mr.nii.gz", tmp_path / "out", list(GRID.spacing_mm))
+    _run(predictor, tmp_path / "mr.nii.gz", tmp_path / "out")
     names = {"ct.nii.gz", "aleatoric_sd_hu.nii.gz", "total_sd_hu.nii.gz", "prediction.json"}
     assert {entry.name for entry in (tmp_path / "out").iterdir()} == names
     ct = sitk.ReadImage(str(tmp_path / "out" / "ct.nii.gz"))
@@ -70,12 +82,12 @@ def test_the_maps_lie_on_the_image_s_own_grid(predictor, tmp_path):
 
 def test_the_same_image_is_left_and_another_one_is_not_taken_for_it(predictor, calls, tmp_path):
     image, out = _mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
-    predictor.images(image, out, list(GRID.spacing_mm))
+    _run(predictor, image, out)
     once = len(calls)
-    predictor.images(image, out, list(GRID.spacing_mm))
+    _run(predictor, image, out)
     assert len(calls) == once > 0
     before = (out / "ct.nii.gz").read_bytes()
-    predictor.images(_mr(tmp_path / "other.nii.gz", seed=1), out, list(GRID.spacing_mm))
+    _run(predictor, _mr(tmp_path / "other.nii.gz", seed=1), out)
     assert len(calls) == 2 * once
     assert (out / "ct.nii.gz").read_bytes() != before
 
@@ -85,15 +97,15 @@ def test_a_folder_with_anything_else_is_not_replaced(predictor, calls, tmp_path)
     with pytest.raises(
         errors.UserError, match=r"patient: holds other files.*--output a new folder"
     ):
-        predictor.images(image, tmp_path / "patient", list(GRID.spacing_mm))
+        _run(predictor, image, tmp_path / "patient")
     assert image.exists() and not calls
     out = tmp_path / "out"
-    predictor.images(image, out, list(GRID.spacing_mm))
+    _run(predictor, image, out)
     (out / "my notes.txt").write_text("keep me")
     with pytest.raises(errors.UserError, match="out: holds other files"):
-        predictor.images(image, out, list(GRID.spacing_mm))
+        _run(predictor, image, out)
     with pytest.raises(errors.UserError, match="is a file; give --output a folder"):
-        predictor.images(image, image, list(GRID.spacing_mm))
+        _run(predictor, image, image)
 
 
 def test_input_and_output_come_together(tmp_path):
