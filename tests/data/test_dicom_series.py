@@ -1,5 +1,6 @@
 """A synthetic CT as DICOM, beside an MR series that the tests make themselves."""
 
+import functools
 import shutil
 import subprocess
 
@@ -7,63 +8,23 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, MRImageStorage
 
 from multires_tf import errors
 from multires_tf.data import dicom, dicom_series, geometry, images
 
-AXIAL = (1, 0, 0, 0, 1, 0)
 SAGITTAL = (0, 1, 0, 0, 0, -1)
 C, S = np.cos(np.radians(15)), np.sin(np.radians(15))
 OBLIQUE = (1, 0, 0, 0, C, S)
-STUDY = {
-    "PatientName": "Doe^Jane",
-    "PatientID": "17",
-    "PatientBirthDate": "19700101",
-    "PatientSex": "F",
-    "StudyInstanceUID": generate_uid(),
-    "StudyDate": "20260102",
-    "StudyTime": "101112",
-    "StudyID": "a study ID that is too long",
-    "AccessionNumber": "99",
-    "ReferringPhysicianName": "",
-    "FrameOfReferenceUID": generate_uid(),
-    "PositionReferenceIndicator": "",
-    "PatientPosition": "HFS",
-    "BodyPartExamined": "WHOLEBODY",
-}
 
 
-def mr_series(folder, *, orientation=AXIAL, pixel_mm=(1.5, 1.5), distance_mm=4.0, leave_out=()):
-    """Six slices of 12 x 10 pixels that step along the normal of `orientation`."""
-    folder.mkdir(parents=True)
-    normal = np.cross(orientation[:3], orientation[3:])
-    pixels = np.random.default_rng(0).integers(1, 500, (6, 12, 10)).astype(np.uint16)
-    series = generate_uid()
-    for k in range(6):
-        data = pydicom.Dataset()
-        data.file_meta = pydicom.dataset.FileMetaDataset()
-        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = MRImageStorage
-        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "MR", series, 5
-        for name, value in STUDY.items():
-            if name not in leave_out:
-                data.add_new(name, pydicom.datadict.dictionary_VR(name), value)
-        position_mm = np.array([-8.0, -9.0, 100.0]) + k * distance_mm * normal
-        data.ImagePositionPatient = [f"{mm:.9g}" for mm in position_mm]
-        data.ImageOrientationPatient = [f"{cosine:.9g}" for cosine in orientation]
-        data.PixelSpacing = list(pixel_mm)
-        data.Rows, data.Columns = 12, 10
-        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-        data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
-        data.PixelRepresentation = 0
-        data.PixelData = pixels[k].tobytes()
-        data.save_as(folder / f"mr{k}.dcm", enforce_file_format=True)
-    return folder
+@pytest.fixture
+def written(tmp_path, mr_series):
+    """Function that makes an MR series, and a CT series on its grid."""
+    return functools.partial(_written, tmp_path, mr_series)
 
 
-def written(tmp_path, ct_hu=None, *, kvp=120, out="ct", **options):
+def _written(tmp_path, mr_series, ct_hu=None, *, kvp=120, out="ct", **options):
     """An MR series, a CT on its grid, and the series written of it."""
     mr = mr_series(tmp_path / f"mr_{out}", **options)
     grid = geometry.of_image(images.read(mr))
@@ -85,8 +46,8 @@ def itk(folder):
     return reader.Execute()
 
 
-def test_axial_slices_come_back_as_they_were(tmp_path):
-    _, ct_hu, grid, folder = written(tmp_path)
+def test_axial_slices_come_back_as_they_were(written):
+    _, ct_hu, grid, folder = written()
     for image in (dicom.read(folder), itk(folder)):
         assert np.array_equal(sitk.GetArrayFromImage(image), ct_hu)
         assert geometry.same_grid(geometry.of_image(image), grid)
@@ -95,8 +56,8 @@ def test_axial_slices_come_back_as_they_were(tmp_path):
     assert list(first.ImageOrientationPatient) == [1, 0, 0, 0, 1, 0]
 
 
-def test_what_it_says_it_is(tmp_path):
-    *_, folder = written(tmp_path, kvp=100)
+def test_what_it_says_it_is(written):
+    *_, folder = written(kvp=100)
     for number, data in enumerate(slices(folder), start=1):
         assert data.SOPClassUID == data.file_meta.MediaStorageSOPClassUID == CTImageStorage
         assert data.Modality == "CT"
@@ -110,11 +71,11 @@ def test_what_it_says_it_is(tmp_path):
         assert data.SliceThickness == 4
 
 
-def test_it_belongs_to_the_mr_s_patient_study_and_frame(tmp_path):
-    mr, *_, folder = written(tmp_path)
+def test_it_belongs_to_the_mr_s_patient_study_and_frame(written, mr_series):
+    mr, *_, folder = written()
     source = slices(mr)
     for data in slices(folder):
-        for name, value in STUDY.items():
+        for name, value in mr_series.study.items():
             if name != "StudyID":
                 assert data[name].value == value, name
         assert data.StudyID == "a study ID that"  # sixteen characters are allowed
@@ -124,19 +85,19 @@ def test_it_belongs_to_the_mr_s_patient_study_and_frame(tmp_path):
     assert len({data.SOPInstanceUID for data in slices(folder)}) == 6
 
 
-def test_each_slice_names_the_mr_slices_that_it_covers(tmp_path):
-    mr, *_, folder = written(tmp_path)
+def test_each_slice_names_the_mr_slices_that_it_covers(written):
+    mr, *_, folder = written()
     for ours, theirs in zip(slices(folder), slices(mr), strict=True):
         (item,) = ours.SourceImageSequence
         assert item.ReferencedSOPInstanceUID == theirs.SOPInstanceUID
         assert item.ReferencedSOPClassUID == MRImageStorage
-    *_, sagittal = written(tmp_path, out="sagittal", orientation=SAGITTAL)
+    *_, sagittal = written(out="sagittal", orientation=SAGITTAL)
     assert {len(data.SourceImageSequence) for data in slices(sagittal)} == {6}
 
 
-def test_sagittal_slices_become_axial_without_interpolation(tmp_path):
+def test_sagittal_slices_become_axial_without_interpolation(written):
     options = {"orientation": SAGITTAL, "pixel_mm": (4.0, 1.5), "distance_mm": 1.5}
-    _, ct_hu, grid, folder = written(tmp_path, **options)
+    _, ct_hu, grid, folder = written(**options)
     image = itk(folder)
     assert image.GetSpacing() == (1.5, 1.5, 4.0)
     assert np.array_equal(image.GetDirection(), np.eye(3).ravel())
@@ -146,14 +107,16 @@ def test_sagittal_slices_become_axial_without_interpolation(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"orientation": OBLIQUE}, {"pixel_mm": (3.0, 1.5)}])
-def test_oblique_slices_and_oblong_pixels_are_resampled_in_place(tmp_path, options):
+def test_oblique_slices_and_oblong_pixels_are_resampled_in_place(
+    tmp_path, options, written, mr_series
+):
     # A ramp in physical space is the same ramp on any grid, inside the field.
     mr = mr_series(tmp_path / "mr", **options)
     grid = geometry.of_image(images.read(mr))
     index = np.stack(np.meshgrid(*map(np.arange, grid.size[::-1]), indexing="ij"), -1)
     position_mm = np.asarray(grid.origin_mm) + index @ grid.steps_mm.T
     ramp = (10 * position_mm[..., 0] + 7 * position_mm[..., 1] - 5 * position_mm[..., 2]).T
-    _, _, _, folder = written(tmp_path, np.rint(ramp).astype(np.int16), **options)
+    _, _, _, folder = written(np.rint(ramp).astype(np.int16), **options)
     image = itk(folder)
     assert np.array_equal(image.GetDirection(), np.eye(3).ravel())
     assert image.GetSpacing()[:2] == (1.5, 1.5)
@@ -167,8 +130,8 @@ def test_oblique_slices_and_oblong_pixels_are_resampled_in_place(tmp_path, optio
     assert checked > 100
 
 
-def test_the_same_content_has_the_same_uids_and_another_one_has_not(tmp_path):
-    mr, ct_hu, grid, folder = written(tmp_path)
+def test_the_same_content_has_the_same_uids_and_another_one_has_not(tmp_path, written):
+    mr, ct_hu, grid, folder = written()
     for name, other, kvp in (("same", ct_hu, 120), ("other", ct_hu + 1, 120), ("kvp", ct_hu, 80)):
         dicom_series.write(tmp_path / name, other, grid, source=mr, kvp=kvp, air_hu=-1024)
     uids = {n: slices(tmp_path / n)[0].SeriesInstanceUID for n in ("ct", "same", "other", "kvp")}
@@ -182,15 +145,15 @@ def test_the_same_content_has_the_same_uids_and_another_one_has_not(tmp_path):
     "options",
     [{}, {"orientation": SAGITTAL}, {"orientation": OBLIQUE}, {"leave_out": ("BodyPartExamined",)}],
 )
-def test_dciodvfy_finds_no_error(tmp_path, options):
-    *_, folder = written(tmp_path, **options)
+def test_dciodvfy_finds_no_error(options, written):
+    *_, folder = written(**options)
     for path in sorted(folder.iterdir()):
         done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True)
         assert "CTImage" in done.stderr
         assert "Error" not in done.stderr, done.stderr
 
 
-def test_without_a_frame_of_reference_or_a_series_it_is_refused(tmp_path):
+def test_without_a_frame_of_reference_or_a_series_it_is_refused(tmp_path, mr_series):
     mr = mr_series(tmp_path / "mr", leave_out=("FrameOfReferenceUID",))
     with pytest.raises(errors.UserError, match=r"mr0\.dcm: no FrameOfReferenceUID; export"):
         dicom_series.check(mr)
