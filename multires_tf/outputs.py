@@ -7,6 +7,7 @@ the other.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import errors
 from multires_tf.data import attenuation, dicom_series, geometry, images, interfile, resampling
 from multires_tf.measure import tissues
 
@@ -29,27 +29,37 @@ _USUAL_KVP = 120
 
 
 @dataclasses.dataclass(frozen=True)
+class Mumap:
+    """An attenuation map.
+
+    Attributes:
+        kvp: tube voltage in kV of the CT that the network imitates.
+        pet_fwhm_mm: resolution of the PET to which the map is blurred; 0 leaves it.
+
+    Raises:
+        UserError: there is no map for this voltage.
+    """
+
+    kvp: int
+    pet_fwhm_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        attenuation.lines(self.kvp)
+
+
+@dataclasses.dataclass(frozen=True)
 class Extras:
     """What is written besides the maps in HU, and the summary's one threshold.
 
     Attributes:
-        mumap_kvp: tube voltage in kV that the attenuation map is for; None writes none.
-        pet_fwhm_mm: resolution of the PET to which the attenuation map is blurred; 0 leaves it.
+        mumap: the attenuation map; None writes none.
         dicom: a CT series beside the MR's.
         uncertain_above_hu: total deviation from which on a voxel counts as uncertain.
     """
 
-    mumap_kvp: int | None = None
-    pet_fwhm_mm: float = 0.0
+    mumap: Mumap | None = None
     dicom: bool = False
     uncertain_above_hu: float = 100.0
-
-    def check(self) -> None:
-        """Raises UserError for values that no file can be made with."""
-        if self.mumap_kvp is not None:
-            attenuation.lines(self.mumap_kvp)
-        elif self.pet_fwhm_mm:
-            raise errors.UserError("--pet_fwhm_mm: blurs the attenuation map; give --mumap as well")
 
 
 def write(
@@ -61,6 +71,7 @@ def write(
     extras: Extras,
     mr: pathlib.Path | None,
     air_hu: float,
+    blurred_mu_sd: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Writes a subject's images into `folder` and returns what its facts say of them.
 
@@ -72,41 +83,57 @@ def write(
         extras: what else to write.
         mr: the MR's DICOM folder, where a series is asked for.
         air_hu: fill outside the MR's field.
+        blurred_mu_sd: the draws' deviation of the blurred attenuation, where it is blurred and the
+            network has draws.
     """
     images.write(ct_hu, folder / "ct.nii.gz", grid=grid)
     for name, array in sd_hu.items():
         images.write(array, folder / f"{name}.nii.gz", grid=grid)
-    if extras.mumap_kvp is not None:
-        _write_mumap(folder, ct_hu, sd_hu, grid, extras.mumap_kvp, extras.pet_fwhm_mm)
+    if extras.mumap is not None:
+        _write_mumap(folder, ct_hu, grid, extras.mumap)
+        if sd_hu:
+            sd = _mumap_sd(ct_hu, sd_hu, grid, extras.mumap, blurred_mu_sd)
+            images.write(sd, folder / "mumap_sd.nii.gz", grid=grid)
     if extras.dicom:
         if mr is None:
             raise ValueError("a DICOM series needs that of its MR")
-        kvp = extras.mumap_kvp or _USUAL_KVP
+        kvp = extras.mumap.kvp if extras.mumap else _USUAL_KVP
         place = folder / _DICOM
         dicom_series.write(place, ct_hu, grid, source=mr, kvp=kvp, air_hu=round(air_hu))
     return summary(ct_hu, sd_hu, extras.uncertain_above_hu)
 
 
 def _write_mumap(
-    folder: pathlib.Path,
-    ct_hu: np.ndarray,
-    sd_hu: Mapping[str, np.ndarray],
-    grid: geometry.Geometry,
-    kvp: int,
-    fwhm_mm: float,
+    folder: pathlib.Path, ct_hu: np.ndarray, grid: geometry.Geometry, mumap: Mumap
 ) -> None:
-    mu = attenuation.mu_per_cm(ct_hu, kvp)
-    mu = attenuation.smooth(mu, fwhm_mm, grid.spacing_mm)
+    mu = attenuation.mu_per_cm(ct_hu, mumap.kvp)
+    mu = attenuation.smooth(mu, mumap.pet_fwhm_mm, grid.spacing_mm)
     images.write(mu, folder / "mumap.nii.gz", grid=grid)
     upright = geometry.upright(grid)
     along = resampling.resample(geometry.to_image(mu, grid), upright, fill=0.0)
-    blur = f", blurred to {fwhm_mm:g} mm" if fwhm_mm else ""
-    comment = f"linear attenuation at 511 keV in 1/cm, from a CT at {kvp} kV{blur}"
+    blur = f", blurred to {mumap.pet_fwhm_mm:g} mm" if mumap.pet_fwhm_mm else ""
+    comment = f"linear attenuation at 511 keV in 1/cm, from a CT at {mumap.kvp} kV{blur}"
     interfile.write(folder / "mumap.hv", along, upright, comment=comment)
-    if TOTAL in sd_hu:
-        sd = attenuation.sd_per_cm(ct_hu, sd_hu[TOTAL], kvp)
-        sd = attenuation.smooth(sd, fwhm_mm, grid.spacing_mm)
-        images.write(sd, folder / "mumap_sd.nii.gz", grid=grid)
+
+
+def _mumap_sd(
+    ct_hu: np.ndarray,
+    sd_hu: Mapping[str, np.ndarray],
+    grid: geometry.Geometry,
+    mumap: Mumap,
+    blurred_mu_sd: np.ndarray | None,
+) -> np.ndarray:
+    """Deviation of the attenuation map, per cm.
+
+    Of a blurred map the draws tell their part themselves: each was blurred before they were
+    compared. How far neighbours' noise goes together no draw tells, so that part is an upper bound.
+    """
+    noise_hu = sd_hu.get(TOTAL if blurred_mu_sd is None else UNCERTAINTIES[0])
+    parts = [] if blurred_mu_sd is None else [blurred_mu_sd]
+    if noise_hu is not None:
+        sd = attenuation.sd_per_cm(ct_hu, noise_hu, mumap.kvp)
+        parts.append(attenuation.smooth(sd, mumap.pet_fwhm_mm, grid.spacing_mm))
+    return functools.reduce(np.hypot, parts)
 
 
 def summary(

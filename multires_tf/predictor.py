@@ -15,7 +15,7 @@ import numpy as np
 
 from multires_tf import assembly, errors, outputs, runfolder, runtime, synthesis
 from multires_tf import config as configs
-from multires_tf.data import images, intensity, preparation, resampling, store
+from multires_tf.data import attenuation, images, intensity, preparation, resampling, store
 from multires_tf.measure import novelty
 
 
@@ -59,12 +59,39 @@ def load(root: pathlib.Path, settings: Settings, extras: outputs.Extras) -> Pred
     config = configs.parse(folder.config)
     runtime.start(seed=config.seed, precision=config.train.precision)
     config, nets, position = assembly.trained_networks(folder)
+    derived = None
+    if extras.mumap is not None and extras.mumap.pet_fwhm_mm > 0:
+        derived = functools.partial(
+            _blurred_mu,
+            mumap=extras.mumap,
+            spacing_mm=position["spacing_mm"],
+            ct_window_hu=config.intensity.ct_window_hu,
+        )
     compute = synthesis.monte_carlo(
-        nets, samples=settings.samples, seed=settings.seed, stabiliser=config.loss.stabiliser
+        nets,
+        samples=settings.samples,
+        seed=settings.seed,
+        stabiliser=config.loss.stabiliser,
+        derived=derived,
     )
     training = position.get("mr_statistics", [])
     reference = novelty.Reference(training) if len(training) >= novelty.FEWEST else None
     return Predictor(root, config, compute, settings, extras, position["spacing_mm"], reference)
+
+
+def _blurred_mu(
+    ct_unit: np.ndarray,
+    *,
+    mumap: outputs.Mumap,
+    spacing_mm: Sequence[float],
+    ct_window_hu: tuple[float, float],
+) -> np.ndarray:
+    """The attenuation map of a tile of one draw, at the resolution of a PET.
+
+    The blur does not see beyond the tile; there its weight in the blended map is small.
+    """
+    mu = attenuation.mu_per_cm(intensity.unit_to_ct(ct_unit, ct_window_hu), mumap.kvp)
+    return attenuation.smooth(mu, mumap.pet_fwhm_mm, spacing_mm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +161,10 @@ class Predictor:
             if name != outputs.TOTAL
         }
         ct_hu = np.rint(self._valid(restored.pop("ct"))).astype(np.int16)
+        blurred_mu_sd = None
+        if "derived" in unit:
+            sd = np.sqrt(np.maximum(unit["derived"], 0))
+            blurred_mu_sd = resampling.restore(sd, volume.grid, volume.source, fill=0.0)
         squares = [restored[name] ** 2 for name in outputs.UNCERTAINTIES if name in restored]
         if squares:
             restored[outputs.TOTAL] = np.sqrt(np.sum(squares, axis=0, dtype=np.float32))
@@ -147,6 +178,7 @@ class Predictor:
                 extras=self.extras,
                 mr=job.mr,
                 air_hu=air_hu,
+                blurred_mu_sd=blurred_mu_sd,
             )
             facts = {
                 "subject": job.name,

@@ -47,7 +47,7 @@ def write(folder, name="plain", **extras):
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_image_has_the_mr_s_geometry(tmp_path, name):
-    ct_hu, sd_hu, _ = write(tmp_path / "out", name, mumap_kvp=120)
+    ct_hu, sd_hu, _ = write(tmp_path / "out", name, mumap=outputs.Mumap(120))
     expected = {**sd_hu, "ct": ct_hu, "mumap": attenuation.mu_per_cm(ct_hu, 120)}
     expected["mumap_sd"] = attenuation.sd_per_cm(ct_hu, sd_hu["total_sd_hu"], 120)
     for file in (tmp_path / "out").glob("*.nii.gz"):
@@ -64,7 +64,7 @@ def test_every_image_has_the_mr_s_geometry(tmp_path, name):
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_the_interfile_lies_along_the_gantry_where_the_mr_lies(tmp_path, name):
-    write(tmp_path / "out", name, mumap_kvp=120)
+    write(tmp_path / "out", name, mumap=outputs.Mumap(120))
     lines = (tmp_path / "out" / "mumap.hv").read_text().splitlines()
     key = dict(line.replace("!", "").split(" := ") for line in lines if " := " in line)
     size, spacing_mm, first_mm = (
@@ -86,7 +86,7 @@ def test_the_interfile_lies_along_the_gantry_where_the_mr_lies(tmp_path, name):
 
 
 def test_blurred_attenuation_is_that_of_both_maps(tmp_path):
-    ct_hu, sd_hu, _ = write(tmp_path / "out", mumap_kvp=100, pet_fwhm_mm=6.0)
+    ct_hu, sd_hu, _ = write(tmp_path / "out", mumap=outputs.Mumap(100, 6.0))
     sharp = {
         "mumap": attenuation.mu_per_cm(ct_hu, 100),
         "mumap_sd": attenuation.sd_per_cm(ct_hu, sd_hu["total_sd_hu"], 100),
@@ -97,8 +97,33 @@ def test_blurred_attenuation_is_that_of_both_maps(tmp_path):
     assert "blurred to 6 mm" in (tmp_path / "out" / "mumap.hv").read_text()
 
 
+def test_blurred_draws_take_the_place_of_the_epistemic_part(tmp_path):
+    ct_hu, sd_hu = maps()
+    extras = outputs.Extras(mumap=outputs.Mumap(120, 6.0))
+    of_draws = np.full(SIZE, 3e-3, np.float32)
+    for kept, own in ((sd_hu, "aleatoric_sd_hu"), ({"epistemic_sd_hu": of_draws}, None)):
+        folder = tmp_path / str(own)
+        folder.mkdir()
+        outputs.write(
+            folder,
+            ct_hu,
+            {**kept, outputs.TOTAL: sd_hu[outputs.TOTAL]},
+            grid("plain"),
+            extras=extras,
+            mr=None,
+            air_hu=-1024,
+            blurred_mu_sd=of_draws,
+        )
+        found = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "mumap_sd.nii.gz")))
+        noise = 0.0
+        if own:
+            sharp = attenuation.sd_per_cm(ct_hu, sd_hu[own], 120)
+            noise = attenuation.smooth(sharp, 6.0, (2.0,) * 3)
+        np.testing.assert_allclose(found**2, noise**2 + 9e-6, rtol=1e-5)
+
+
 def test_names_are_all_that_is_ever_written(tmp_path):
-    write(tmp_path / "out", mumap_kvp=120)
+    write(tmp_path / "out", mumap=outputs.Mumap(120))
     outputs.write_facts(tmp_path / "out", {"subject": "a"})
     found = {entry.name for entry in (tmp_path / "out").iterdir()}
     assert found == outputs.NAMES - {"dicom"}
@@ -115,19 +140,16 @@ def test_the_summary_by_hand():
 
 
 def test_a_network_without_uncertainties_has_no_deviation_of_attenuation(tmp_path):
-    extras, (ct_hu, _) = outputs.Extras(mumap_kvp=120), maps()
+    extras, (ct_hu, _) = outputs.Extras(mumap=outputs.Mumap(120)), maps()
     found = outputs.write(tmp_path, ct_hu, {}, grid("plain"), extras=extras, mr=None, air_hu=-1024)
     assert found == {"means_by_tissue_hu": {}}
     names = {"ct.nii.gz", "mumap.nii.gz", "mumap.hv", "mumap.v"}
     assert {entry.name for entry in tmp_path.iterdir()} == names
 
 
-def test_extras_that_no_file_can_be_made_with():
+def test_a_voltage_without_a_map_is_refused():
     with pytest.raises(errors.UserError, match=r"--mumap 90: no map.*give one of 80"):
-        outputs.Extras(mumap_kvp=90).check()
-    with pytest.raises(errors.UserError, match=r"--pet_fwhm_mm: .* give --mumap as well"):
-        outputs.Extras(pet_fwhm_mm=6.0).check()
-    outputs.Extras(mumap_kvp=140, pet_fwhm_mm=6.0).check()
+        outputs.Mumap(90)
 
 
 def test_a_stranger_gets_a_line_and_a_usual_subject_none(tmp_path):

@@ -51,8 +51,10 @@ def run(
     """
     if (input is None) != (output is None):
         raise errors.UserError("--input and --output: give both, or none for the test subjects")
-    extras = outputs.Extras(mumap, pet_fwhm_mm, as_dicom, uncertain_above_hu)
-    extras.check()
+    if pet_fwhm_mm and mumap is None:
+        raise errors.UserError("--pet_fwhm_mm: blurs the attenuation map; give --mumap as well")
+    attenuation = None if mumap is None else outputs.Mumap(mumap, pet_fwhm_mm)
+    extras = outputs.Extras(attenuation, as_dicom, uncertain_above_hu)
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
     best = folder.need(assembly.best(folder), "train")

@@ -116,6 +116,11 @@ def test_input_and_output_come_together(tmp_path):
         predict.run(workdir=tmp_path, input=tmp_path / "mr.nii.gz")
 
 
+def test_blurring_is_for_an_attenuation_map(tmp_path):
+    with pytest.raises(errors.UserError, match=r"--pet_fwhm_mm: .* give --mumap as well"):
+        predict.run(workdir=tmp_path, pet_fwhm_mm=6.0)
+
+
 def test_a_mean_of_draws_and_the_law_of_total_variance(tmp_path):
     def compute(inputs):
         one = np.ones_like(inputs[0][0, ..., 0])
@@ -175,10 +180,10 @@ def test_a_dicom_series_is_asked_for_and_the_mr_is_none(predictor, calls, tmp_pa
 def test_another_wish_is_another_prediction(predictor, calls, tmp_path):
     image, out = _mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
     _run(predictor, image, out)
-    _run(predictor, image, out, mumap_kvp=120)
+    _run(predictor, image, out, mumap=outputs.Mumap(120))
     assert (out / "mumap_sd.nii.gz").exists()
     once = len(calls)
-    _run(predictor, image, out, mumap_kvp=120)
+    _run(predictor, image, out, mumap=outputs.Mumap(120))
     assert len(calls) == once
 
 
@@ -204,7 +209,7 @@ def test_a_dicom_series_beside_that_of_the_mr(predictor, mr_series, tmp_path):
     noise = np.random.default_rng(0).integers(1, 20, GRID.size)
     pixels = (np.where(body, 400, 0) + noise).astype(np.uint16)
     mr = mr_series(tmp_path / "mr", pixels, pixel_mm=(3.0, 3.0))
-    out = _run(predictor, mr, tmp_path / "out", dicom=True, mumap_kvp=140)
+    out = _run(predictor, mr, tmp_path / "out", dicom=True, mumap=outputs.Mumap(140))
     made = images.read(out / "dicom")
     ct = sitk.ReadImage(str(out / "ct.nii.gz"))
     assert np.array_equal(sitk.GetArrayFromImage(made), sitk.GetArrayFromImage(ct))
