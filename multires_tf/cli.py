@@ -158,6 +158,8 @@ def _predict(parser: _Parser) -> None:
     text = "an image, a folder with one DICOM series, or a cohort; default: the test subjects"
     parser.add_argument("--input", type=pathlib.Path, help=text)
     parser.add_argument("--output", type=pathlib.Path, help="folder for the maps of --input")
+    text = "DICOM series UID or description, where a folder of --input has several"
+    parser.add_argument("--series", help=text)
     parser.add_argument("--samples", type=_count, default=20, help="Monte-Carlo draws")
     parser.add_argument("--tile", type=_count, help="edge in voxels; default: the config's")
     parser.add_argument("--seed", type=_seed, default=0, help="of the draws")

@@ -70,6 +70,7 @@ def write(
     *,
     extras: Extras,
     mr: pathlib.Path | None,
+    series: str | None = None,
     air_hu: float,
     blurred_mu_sd: np.ndarray | None = None,
 ) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def write(
         grid: the MR's own.
         extras: what else to write.
         mr: the MR's DICOM folder, where a series is asked for.
+        series: UID or description of its series, where that folder has several.
         air_hu: fill outside the MR's field.
         blurred_mu_sd: the draws' deviation of the blurred attenuation, where it is blurred and the
             network has draws.
@@ -98,8 +100,15 @@ def write(
         if mr is None:
             raise ValueError("a DICOM series needs that of its MR")
         kvp = extras.mumap.kvp if extras.mumap else _USUAL_KVP
-        place = folder / _DICOM
-        dicom_series.write(place, ct_hu, grid, source=mr, kvp=kvp, air_hu=round(air_hu))
+        dicom_series.write(
+            folder / _DICOM,
+            ct_hu,
+            grid,
+            source=mr,
+            series=series,
+            kvp=kvp,
+            air_hu=round(air_hu),
+        )
     return summary(ct_hu, sd_hu, extras.uncertain_above_hu)
 
 

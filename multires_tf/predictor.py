@@ -39,17 +39,23 @@ class Job:
         mr: its image, or folder with a DICOM series, as it came.
         target: folder of its maps.
         prepared: its store in the run folder; None where it has to be prepared first.
+        series: UID or description of the DICOM series, where the MR's folder has several.
     """
 
     name: str
     mr: pathlib.Path
     target: pathlib.Path
     prepared: pathlib.Path | None = None
+    series: str | None = None
 
     def absolute(self) -> Job:
         """The same for a process in another folder."""
-        prepared = self.prepared and self.prepared.absolute()
-        return Job(self.name, self.mr.absolute(), self.target.absolute(), prepared)
+        return dataclasses.replace(
+            self,
+            mr=self.mr.absolute(),
+            target=self.target.absolute(),
+            prepared=self.prepared and self.prepared.absolute(),
+        )
 
 
 @functools.lru_cache(maxsize=1)
@@ -119,8 +125,9 @@ class Predictor:
         else:
             inputs = store.open_pyramid(job.prepared).attributes.get("inputs")
         facts = outputs.read_facts(job.target)
-        wanted = (_jsonable(self.settings), _jsonable(self.extras), inputs)
-        return wanted == tuple(facts.get(name) for name in ("settings", "extras", "inputs"))
+        wanted = (_jsonable(self.settings), _jsonable(self.extras), inputs, job.series)
+        named = ("settings", "extras", "inputs", "series")
+        return wanted == tuple(facts.get(name) for name in named)
 
     def predict(self, job: Job) -> None:
         """Writes the files of one subject, all of them or none."""
@@ -128,11 +135,11 @@ class Predictor:
             self._write(store.open_pyramid(job.prepared), job)
             return
         with tempfile.TemporaryDirectory() as scratch:
-            self._write(self._prepared(job.mr, pathlib.Path(scratch)), job)
+            self._write(self._prepared(job, pathlib.Path(scratch)), job)
 
-    def _prepared(self, path: pathlib.Path, scratch: pathlib.Path) -> store.Pyramid:
+    def _prepared(self, job: Job, scratch: pathlib.Path) -> store.Pyramid:
         """The pyramid of one new MR, in a folder that goes when it is predicted."""
-        image = images.read(path)
+        image = images.read(job.mr, series=job.series)
         try:
             mr = preparation.prepare_mr(
                 image,
@@ -141,8 +148,8 @@ class Predictor:
                 zero_is_outside=self.config.intensity.mr_zero_is_outside,
             )
         except errors.UserError as error:
-            raise errors.UserError(f"{path}: {error}") from None
-        attributes = {**mr.attributes(), "inputs": {"mr": images.fingerprint(path)}}
+            raise errors.UserError(f"{job.mr}: {error}") from None
+        attributes = {**mr.attributes(), "inputs": {"mr": images.fingerprint(job.mr)}}
         kept = scratch / "mr.ome.zarr"
         store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
         return store.open_pyramid(kept)
@@ -177,6 +184,7 @@ class Predictor:
                 volume.source,
                 extras=self.extras,
                 mr=job.mr,
+                series=job.series,
                 air_hu=air_hu,
                 blurred_mu_sd=blurred_mu_sd,
             )
@@ -186,6 +194,7 @@ class Predictor:
                 "settings": _jsonable(self.settings),
                 "extras": _jsonable(self.extras),
                 "inputs": volume.attributes.get("inputs"),
+                "series": job.series,
                 "network": self.config.network.kind,
                 "prepared_spacing_mm": list(volume.spacing_mm),
                 "mr_intensity_range": [volume.attributes["mr_low"], volume.attributes["mr_high"]],

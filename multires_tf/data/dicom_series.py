@@ -55,19 +55,31 @@ class _Source:
     high_mm: float
 
 
-def check(folder: Path) -> None:
-    """Raises UserError unless `folder` is a series beside which another can be laid."""
+def check(folder: Path, *, series: str | None = None) -> None:
+    """Raises UserError unless `folder` holds a series beside which another can be laid.
+
+    Args:
+      folder: of the MR.
+      series: UID or description of its series, where the folder has several.
+    """
     if not dicom.is_series_folder(folder):
         raise errors.UserError(
             f"{folder}: no DICOM series, and --dicom needs one; give the MR's DICOM folder or leave"
             " --dicom out"
         )
-    for path in dicom.files(folder):
+    for path in dicom.files(folder, series=series):
         _header(path)
 
 
 def write(
-    folder: Path, ct_hu: np.ndarray, grid: geometry.Geometry, *, source: Path, kvp: int, air_hu: int
+    folder: Path,
+    ct_hu: np.ndarray,
+    grid: geometry.Geometry,
+    *,
+    source: Path,
+    series: str | None = None,
+    kvp: int,
+    air_hu: int,
 ) -> None:
     """Writes one file a slice into `folder`.
 
@@ -76,6 +88,7 @@ def write(
       ct_hu: int16 (z, y, x) in HU.
       grid: of `ct_hu`; slices that are not axial, or whose pixels are not square, are resampled.
       source: folder of the MR's series.
+      series: UID or description of that series, where the folder has several.
       kvp: tube voltage in kV of the CT that is imitated: electron densities depend on it.
       air_hu: fill outside the MR's field.
 
@@ -85,11 +98,11 @@ def write(
     axial = geometry.upright(grid, square=True)
     image = geometry.to_image(ct_hu, grid)
     voxels = np.rint(resampling.resample(image, axial, fill=air_hu)).astype(np.int16)
-    slices = _sources(source)
-    series = _series(slices[0].header, voxels, axial, kvp)
+    slices = _sources(source, series)
+    shared = _shared(slices[0].header, voxels, axial, kvp)
     folder.mkdir(parents=True)
     for index, pixels in enumerate(voxels):
-        data = _slice(series, pixels, axial, index)
+        data = _slice(shared, pixels, axial, index)
         low_mm = axial.origin_mm[2] + (index - 0.5) * axial.spacing_mm[0]
         high_mm = low_mm + axial.spacing_mm[0]
         data.SourceImageSequence = [
@@ -110,10 +123,10 @@ def _header(path: Path) -> pydicom.Dataset:
     return header
 
 
-def _sources(folder: Path) -> list[_Source]:
-    grid = dicom.header(folder)
+def _sources(folder: Path, series: str | None) -> list[_Source]:
+    grid = dicom.header(folder, series=series)
     found = []
-    for index, path in enumerate(dicom.files(folder)):
+    for index, path in enumerate(dicom.files(folder, series=series)):
         ends = [(-0.5, n - 0.5) for n in grid.size[:0:-1]]
         corners = itertools.product(*ends, (index - 0.5, index + 0.5))
         z_mm = [grid.position_mm(corner)[2] for corner in corners]
@@ -121,7 +134,7 @@ def _sources(folder: Path) -> list[_Source]:
     return found
 
 
-def _series(
+def _shared(
     mr: pydicom.Dataset, voxels: np.ndarray, grid: geometry.Geometry, kvp: int
 ) -> pydicom.Dataset:
     """What all slices share."""
@@ -168,11 +181,11 @@ def _series(
 
 
 def _slice(
-    series: pydicom.Dataset, pixels: np.ndarray, grid: geometry.Geometry, index: int
+    shared: pydicom.Dataset, pixels: np.ndarray, grid: geometry.Geometry, index: int
 ) -> pydicom.Dataset:
     data = pydicom.Dataset()
-    data.update(series)
-    data.SOPInstanceUID = uid.generate_uid(entropy_srcs=[series.SeriesInstanceUID, str(index)])
+    data.update(shared)
+    data.SOPInstanceUID = uid.generate_uid(entropy_srcs=[shared.SeriesInstanceUID, str(index)])
     data.InstanceNumber = index + 1
     position_mm = grid.position_mm((0, 0, index))
     data.ImagePositionPatient = [_decimal(mm) for mm in position_mm]

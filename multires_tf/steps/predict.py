@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from multires_tf import assembly, cluster, errors, outputs, runfolder
 from multires_tf import config as configs
 from multires_tf import predictor as predictors
-from multires_tf.data import cohort, dicom, dicom_series, images
+from multires_tf.data import cohort, dicom, dicom_series, images, store
 
 
 def run(
@@ -19,6 +19,7 @@ def run(
     workdir: pathlib.Path,
     input: pathlib.Path | None = None,
     output: pathlib.Path | None = None,
+    series: str | None = None,
     samples: int = 20,
     tile: int | None = None,
     seed: int = 0,
@@ -37,6 +38,7 @@ def run(
         workdir: run folder with a trained network.
         input: an image, a folder with one DICOM series, or a cohort; needs `output`.
         output: folder for the maps of `input`: a folder a subject inside it for a cohort.
+        series: UID or description of the DICOM series of `input`, where a folder has several.
         samples: Monte-Carlo draws; a network without dropout makes one pass.
         tile: edge of a tile in voxels, in place of the config's.
         seed: of the draws.
@@ -70,7 +72,7 @@ def run(
         jobs = _test_subjects(folder)
         said = [f"{folder.predictions}: {len(jobs)} subjects"]
     else:
-        jobs = list(_new_subjects(input, output))
+        jobs = list(_new_subjects(input, output, series))
         said = [f"{job.target}: {job.name}" for job in jobs]
     _predict_all(predictor, jobs, scheduler)
     warnings = [outputs.warning(outputs.read_facts(job.target)) for job in jobs]
@@ -88,25 +90,26 @@ def _edges(config: configs.Config, tile: int | None) -> tuple[int, int, int]:
 def _test_subjects(folder: runfolder.RunFolder) -> list[predictors.Job]:
     names = set(assembly.subjects(folder, "test"))
     chosen = [one for one in cohort.read(folder.cohort) if one.subject in names]
-    return [
-        predictors.Job(
-            name=one.subject,
-            mr=one.mr,
-            target=folder.prediction(one.subject),
-            prepared=folder.need(folder.volume(one.subject, "mr"), "prepare"),
-        )
-        for one in chosen
-    ]
+    return [_test_subject(folder, one) for one in chosen]
 
 
-def _new_subjects(source: pathlib.Path, output: pathlib.Path) -> Iterator[predictors.Job]:
+def _test_subject(folder: runfolder.RunFolder, one: cohort.Subject) -> predictors.Job:
+    prepared = folder.need(folder.volume(one.subject, "mr"), "prepare")
+    recipe = store.open_pyramid(prepared).attributes.get("recipe", {})
+    target = folder.prediction(one.subject)
+    return predictors.Job(one.subject, one.mr, target, prepared, recipe.get("series"))
+
+
+def _new_subjects(
+    source: pathlib.Path, output: pathlib.Path, series: str | None = None
+) -> Iterator[predictors.Job]:
     """Yields the subjects of an image, a DICOM folder or a cohort."""
     is_series = source.is_dir() and dicom.is_series_folder(source)
     if is_series or (source.is_file() and source.suffix.lower() != ".csv"):
-        yield predictors.Job(source.name.split(".")[0], source, output)
+        yield predictors.Job(source.name.split(".")[0], source, output, series=series)
         return
     for one in cohort.discover(source):
-        yield predictors.Job(one.subject, one.mr, output / one.subject)
+        yield predictors.Job(one.subject, one.mr, output / one.subject, series=series)
 
 
 def _predict_all(
@@ -122,9 +125,9 @@ def _predict_all(
     left = [job for job in jobs if not predictor.is_done(job)]
     for job in left:
         if predictor.extras.dicom:
-            dicom_series.check(job.mr)
+            dicom_series.check(job.mr, series=job.series)
         if job.prepared is None:
-            images.read(job.mr)
+            images.read(job.mr, series=job.series)
     do = predictor.predict
     if scheduler is not None:
         left = [job.absolute() for job in left]
