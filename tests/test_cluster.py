@@ -17,6 +17,7 @@ import pytest
 from multires_tf import cluster, errors
 
 distributed = pytest.importorskip("distributed")
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 def start(*arguments):
@@ -130,3 +131,34 @@ def test_without_dask_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(errors.UserError, match=r"pip install 'multires_tf\[cluster\]'"):
         list(cluster.each(str, [1], address="tcp://127.0.0.1:1", words="test"))
+
+
+@pytest.mark.slow
+def test_a_cohort_predicted_by_two_workers_of_which_one_is_killed(tmp_path):
+    def command(*arguments):
+        return [sys.executable, "-m", "multires_tf", *map(str, arguments)]
+
+    def run(*arguments):
+        subprocess.run(command(*arguments), cwd=ROOT, check=True, capture_output=True)
+
+    data, work, out = (tmp_path / name for name in ("phantoms", "run", "out"))
+    settings = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
+    run("phantom", "--out", data, "--subjects", 6, "--seed", 1, "--spacing_mm", 14)
+    run("prepare", "--workdir", work, *settings, "--data", data)
+    run("train", "--workdir", work, *settings)
+    given = ("--workdir", work, "--input", data, "--samples", 2)
+    run("predict", *given, "--output", tmp_path / "alone")
+    with two_workers(tmp_path) as (address, workers):
+        process = subprocess.Popen(
+            command("predict", *given, "--output", out, "--cluster", address), cwd=ROOT
+        )
+        while not list(out.glob("*/prediction.json")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        workers[0].kill()
+        assert process.wait() == 0
+    names = [f"phantom{number:03d}" for number in range(6)]
+    assert sorted(entry.name for entry in out.iterdir()) == names
+    for name in names:
+        for file in (tmp_path / "alone" / name).glob("*.nii.gz"):
+            assert file.read_bytes() == (out / name / file.name).read_bytes()
