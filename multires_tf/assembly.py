@@ -164,6 +164,12 @@ def spacing_mm(volumes: list[Any]) -> list[float]:
     return np.median(np.array(spacings), axis=0).tolist()
 
 
+def mr_statistics(volumes: list[Any]) -> list[dict[str, float]]:
+    """What anatomy.statistics said of the training subjects; none if an old version prepared."""
+    found = [volume.pyramids["mr"].attributes.get("mr_statistics") for volume in volumes]
+    return [one for one in found if one is not None]
+
+
 def trained_networks(run: runfolder.RunFolder) -> tuple[configs.Config, Any, dict[str, Any]]:
     """Loads the best checkpoint of a run: its config, networks and position.
 

@@ -165,8 +165,23 @@ def _predict(parser: _Parser) -> None:
     text = "an image, a folder with one DICOM series, or a cohort; default: the test subjects"
     parser.add_argument("--input", type=pathlib.Path, help=text)
     parser.add_argument("--output", type=pathlib.Path, help="folder for the maps of --input")
+    text = "DICOM series UID or description, where a folder of --input has several"
+    parser.add_argument("--series", help=text)
     parser.add_argument("--tile", type=_count, help="edge in voxels; default: the config's")
     _draws(parser)
+    text = "attenuation at 511 keV as well, from a CT at so many kV (80 to 140)"
+    parser.add_argument("--mumap", type=_count, metavar="KVP", help=text)
+    text = "blur the attenuation map to a PET's resolution; 0: as it is"
+    parser.add_argument("--pet_fwhm_mm", type=_positive, default=0.0, metavar="MM", help=text)
+    text = "the CT as a DICOM series as well, beside the MR's; says 120 kV if --mumap says no other"
+    parser.add_argument("--dicom", dest="as_dicom", action="store_true", help=text)
+    text = "total deviation from which on the summary counts a voxel as uncertain; 100 HU are a"
+    text += " tenth of water's attenuation"
+    parser.add_argument(
+        "--uncertain_above", dest="uncertain_above_hu", type=_positive, default=100.0, help=text
+    )
+    text = "hand the subjects to the Dask scheduler at this address, such as tcp://host:8786"
+    parser.add_argument("--cluster", dest="scheduler", metavar="ADDRESS", help=text)
 
 
 def _draws(parser: _Parser) -> None:
@@ -180,6 +195,16 @@ def _count(text: str) -> int:
 
 def _seed(text: str) -> int:
     return _whole(text, 0, 2**31 - 1)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"needs a number from 0 up, not '{text}'")
+    return value
 
 
 def _whole(text: str, low: int, high: int) -> int:

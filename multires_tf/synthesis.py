@@ -84,7 +84,14 @@ def mean_network(nets: Any) -> Compute:
     return lambda inputs: {"ct": forward([tf.constant(i) for i in inputs])[0, ..., 0].numpy()}
 
 
-def monte_carlo(nets: Any, *, samples: int, seed: int, stabiliser: float = 0.0) -> Compute:
+def monte_carlo(
+    nets: Any,
+    *,
+    samples: int,
+    seed: int,
+    stabiliser: float = 0.0,
+    derived: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Compute:
     """Draws: the mean and the variances over `samples` sub-networks, in unit CT.
 
     What precedes the first dropped channel is computed once a tile. The same (seed, draw) keeps the
@@ -96,9 +103,12 @@ def monte_carlo(nets: Any, *, samples: int, seed: int, stabiliser: float = 0.0) 
         samples: number of draws.
         seed: of the draws.
         stabiliser: of the likelihood (losses.GaussianNLL), in unit variance.
+        derived: makes another map (Z, Y, X) of each draw's CT, where the draws' variance of that
+            map is wanted and does not follow from the CT's own: a blurred one, for instance.
 
     Returns:
-        Function to the maps "ct", "aleatoric" and "epistemic" (variances) that the network has.
+        Function to the maps "ct", "aleatoric" and "epistemic" (variances) that the network has, and
+        "derived" (a variance) where the network has draws.
     """
     import tensorflow as tf
 
@@ -123,10 +133,15 @@ def monte_carlo(nets: Any, *, samples: int, seed: int, stabiliser: float = 0.0) 
                 yield tail([*features, tf.constant([[seed, draw]], tf.int32)])
 
     def compute(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
-        draws = uncertainty.Accumulator()
+        draws, others = uncertainty.Accumulator(), uncertainty.Accumulator()
         for outputs in passes([tf.constant(i) for i in inputs]):
-            draws.add(**_maps(outputs, stabiliser))
-        return _present(draws.estimate())
+            maps = _maps(outputs, stabiliser)
+            draws.add(**maps)
+            if derived is not None:
+                others.add(derived(maps["ct"]))
+        variance = others.estimate().epistemic_variance if derived is not None else None
+        present = _present(draws.estimate())
+        return present if variance is None else {**present, "derived": variance}
 
     return compute
 

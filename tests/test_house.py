@@ -27,6 +27,7 @@ FLOORS = (
         "tables",
         "runtime",
         "progress",
+        "cluster",
     ),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
     (
@@ -36,6 +37,8 @@ FLOORS = (
         "calibration",
         "comparison",
         "exhibits",
+        "outputs",
+        "predictor",
     ),  # joints: in this order
     ("steps",),  # never each other
     ("study",),

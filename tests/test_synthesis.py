@@ -67,3 +67,29 @@ def test_the_stabiliser_of_the_likelihood_is_part_of_the_variance():
     for stabiliser, variance in ((0.0, 0.01), (0.005, 0.015)):
         compute = synthesis.monte_carlo(nets, samples=1, seed=0, stabiliser=stabiliser)
         np.testing.assert_allclose(compute(tile)["aleatoric"], variance, rtol=1e-5)
+
+
+def test_the_variance_of_a_map_made_of_each_draw():
+    nets = networks.multires(
+        window=(16, 16, 16),
+        scales=(1, 2),
+        filters=(4,),
+        blocks=1,
+        dilations=(1,),
+        fc=(4,),
+        head=(4,),
+        dropout="late",
+    )
+    tile = list(np.random.default_rng(0).random((2, 1, 16, 16, 16, 1), np.float32))
+    seen = []
+
+    def squared(ct):
+        seen.append(ct.copy())
+        return ct**2
+
+    maps = synthesis.monte_carlo(nets, samples=4, seed=3, derived=squared)(tile)
+    assert len(seen) == 4
+    np.testing.assert_allclose(maps["ct"], np.mean(seen, axis=0), rtol=1e-5, atol=1e-8)
+    expected = np.var(np.square(seen, dtype=np.float64), axis=0, ddof=1)
+    np.testing.assert_allclose(maps["derived"], expected, rtol=1e-3, atol=1e-12)
+    assert "derived" not in synthesis.monte_carlo(nets, samples=1, seed=3, derived=squared)(tile)

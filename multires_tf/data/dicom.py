@@ -58,6 +58,15 @@ def header(folder: Path, *, series: str | None = None) -> geometry.Geometry:
     return _grid(_sorted(folder, series))
 
 
+def files(folder: Path, *, series: str | None = None) -> list[Path]:
+    """Returns the files of the series, along its normal.
+
+    Raises:
+      UserError: as `read`.
+    """
+    return [one.path for one in _sorted(folder, series)]
+
+
 def read(folder: Path, *, series: str | None = None) -> sitk.Image:
     """Reads the series as float32, rescaled as its headers say (CT in HU).
 

@@ -136,6 +136,35 @@ def same_grid(ours: Geometry, theirs: Geometry) -> bool:
     )
 
 
+def upright(grid: Geometry, *, square: bool = False) -> Geometry:
+    """Returns the grid along LPS itself for those who know no other: axial slices and gantries.
+
+    Where the axes are LPS up to their order and sense, the voxels stay, in canonical order; any
+    other grid gives way to one of its own spacings over the box that holds its field.
+
+    Args:
+      grid: in any orientation.
+      square: voxels are as wide as deep, the finer of both; planning systems want square pixels.
+    """
+    own = canonical(grid)
+    along = dataclasses.replace(own, direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    z_mm, y_mm, x_mm = own.spacing_mm
+    finer_mm = min(y_mm, x_mm)
+    is_square = max(abs(y_mm - x_mm) * n for n in own.size[1:]) <= SAME_GRID_VOXELS * finer_mm
+    if same_grid(own, along) and (is_square or not square):
+        return along
+    spacing_mm = np.array([finer_mm, finer_mm, z_mm] if square else [x_mm, y_mm, z_mm])
+    low, high = own.bounds_mm()
+    size = np.maximum(1, np.ceil((high - low) / spacing_mm - 1e-3)).astype(int)
+    first = (low + high - (size - 1) * spacing_mm) / 2
+    return dataclasses.replace(
+        along,
+        size=tuple(size[::-1].tolist()),
+        spacing_mm=tuple(spacing_mm[::-1].tolist()),
+        origin_mm=tuple(first.tolist()),
+    )
+
+
 def prepared_grid(mr: Geometry, spacing_mm: Sequence[float] | None) -> Geometry:
     """Returns the grid of the prepared volumes: the MR's field and axes at the wanted spacing.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # What a CT in HU looks like: air below -600, and of all that is denser than lung the median is soft
 # tissue (fat to contrast-filled vessels).
 _AIR_HU, _SOFT_HU, _LEAST_TISSUE = -600.0, (-200.0, 200.0), 0.01
+# Enough for the text that NRRD and MetaImage files begin with.
+_TEXT_HEADER_BYTES = 1 << 14
+_NRRD_PLACE = re.compile(rb"^space directions:", re.MULTILINE)
+_META_PLACE = re.compile(rb"^(TransformMatrix|Rotation|Orientation) *=", re.MULTILINE)
 _KEPT = (sitk.sitkInt16, sitk.sitkFloat32)
 # There is one stderr: two threads that took turns in hiding it could lose it for good.
 _STDERR = threading.Lock()
@@ -76,6 +81,11 @@ def check_header(path: Path, *, series: str | None = None) -> geometry.Geometry:
         raise errors.UserError(f"{path}: not an image; give one of {', '.join(SUFFIXES)}")
     reader = _execute(path, _read_information)
     _check_shape(reader, path)
+    if not _is_placed(path):
+        raise errors.UserError(
+            f"{path}: does not say where its voxels lie (no direction); convert it again from the"
+            " original"
+        )
     header = geometry.Geometry(
         size=tuple(reader.GetSize()[::-1]),
         spacing_mm=tuple(reader.GetSpacing()[::-1]),
@@ -84,6 +94,17 @@ def check_header(path: Path, *, series: str | None = None) -> geometry.Geometry:
     )
     check_grid(header, path)
     return header
+
+
+def _is_placed(path: Path) -> bool:
+    """Whether the file gives its voxels a place; SimpleITK would make one up."""
+    name = path.name.lower()
+    if name.endswith(nifti.SUFFIXES):
+        return nifti.is_placed(path)
+    with open(path, "rb") as file:
+        head = file.read(_TEXT_HEADER_BYTES)
+    given = _NRRD_PLACE if name.endswith(".nrrd") else _META_PLACE
+    return given.search(head) is not None
 
 
 def _read_information(path: str) -> sitk.ImageFileReader:

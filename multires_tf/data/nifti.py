@@ -53,6 +53,23 @@ def examine(path: Path) -> Findings:
         return Findings(complete=False, not_finite=0)
 
 
+def is_placed(path: Path) -> bool:
+    """Tells whether the header says where the voxels lie: one of its two transforms is in use."""
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if zipped else open(path, "rb") as stream:
+            header = stream.read(_HEADER_BYTES)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return True  # damaged: for `examine` to say
+    for order in "<>":
+        if header[:4] == struct.pack(f"{order}i", 348) and len(header) >= 348:
+            return any(struct.unpack_from(f"{order}2h", header, 252))
+        if header[:4] == struct.pack(f"{order}i", 540) and len(header) >= 540:
+            return any(struct.unpack_from(f"{order}2i", header, 344))
+    return True
+
+
 def _examine(stream: gzip.GzipFile | io.BufferedReader) -> Findings:
     layout = _layout(stream.read(_HEADER_BYTES))
     if layout is None:

@@ -15,7 +15,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from multires_tf import errors
-from multires_tf.data import alignment, geometry, intensity, masks, registration, resampling
+from multires_tf.data import (
+    alignment,
+    anatomy,
+    geometry,
+    intensity,
+    masks,
+    registration,
+    resampling,
+)
 
 # A prepared voxel is inside a field only if it is so wholly, up to rounding of the interpolation.
 _WHOLLY = 0.999
@@ -32,6 +40,7 @@ class PreparedMr:
       grid: the prepared grid.
       source: grid of the image as it came.
       low, high: intensities of the image that became 0 and 1.
+      statistics: what `anatomy.statistics` says of it; tells strangers from the training cohort.
     """
 
     unit: np.ndarray
@@ -40,6 +49,7 @@ class PreparedMr:
     source: geometry.Geometry
     low: float
     high: float
+    statistics: dict[str, float]
 
     def attributes(self) -> dict[str, Any]:
         """Returns what a subject's stores say about their grid and the MR's intensities."""
@@ -48,6 +58,7 @@ class PreparedMr:
             "source": self.source.as_dict(),
             "mr_low": self.low,
             "mr_high": self.high,
+            "mr_statistics": self.statistics,
         }
 
 
@@ -166,7 +177,11 @@ def prepare_mr(
     field = resampling.resample_mask(~zero, own, grid, share=_WHOLLY)
     unit = intensity.mr_to_unit(resampling.resample(image, grid, fill=low), low, high)
     unit[~field] = 0
-    return PreparedMr(unit=unit, field=field, grid=grid, source=source, low=low, high=high)
+    seen = field & resampling.resample_mask(body, own, grid, share=0.5)
+    if not seen.any():
+        raise errors.UserError("the MR's body is gone on the prepared grid; give finer voxels")
+    statistics = anatomy.statistics(unit, seen, grid.spacing_mm)
+    return PreparedMr(unit, field, grid, source, low, high, statistics)
 
 
 def _mr_body(image: sitk.Image, *, zero_is_outside: bool) -> tuple[np.ndarray, np.ndarray]:

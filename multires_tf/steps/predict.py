@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import functools
 import os
 import pathlib
-import tempfile
-import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from multires_tf import assembly, calibration, errors, progress, runfolder, runtime, synthesis
+from multires_tf import assembly, calibration, cluster, errors, outputs, runfolder
 from multires_tf import config as configs
-from multires_tf.data import cohort, dicom, images, intensity, preparation, resampling, store
-from multires_tf.measure import intervals, tissues
-
-UNCERTAINTIES = ("aleatoric_sd_hu", "epistemic_sd_hu")
-_FACTS = "prediction.json"
-_MAPS = ("ct", *UNCERTAINTIES, "total_sd_hu")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    """What a prediction depends on besides the network and the image; kept in prediction.json."""
-
-    samples: int
-    seed: int
-    tile: tuple[int, int, int]
-    overlap: float
-    checkpoint: str
-    calibration: str | None = None
+from multires_tf import predictor as predictors
+from multires_tf.data import cohort, dicom, dicom_series, images, store
 
 
 def run(
@@ -40,23 +18,34 @@ def run(
     workdir: pathlib.Path,
     input: pathlib.Path | None = None,
     output: pathlib.Path | None = None,
+    series: str | None = None,
     samples: int = 20,
     tile: int | None = None,
     seed: int = 0,
+    mumap: int | None = None,
+    pet_fwhm_mm: float = 0.0,
+    as_dicom: bool = False,
+    uncertain_above_hu: float = 100.0,
+    scheduler: str | None = None,
 ) -> list[str]:
     """Predicts the test subjects of the run, or the images of `input`.
 
     Leaves, per subject, ct.nii.gz (int16 HU, mean of the draws), those of aleatoric_sd_hu,
-    epistemic_sd_hu and total_sd_hu (.nii.gz) that the network has, and prediction.json. After
-    `calibrate` the deviations are scaled, and prediction.json tells the half-widths of intervals.
+    epistemic_sd_hu and total_sd_hu (.nii.gz) that the network has, and prediction.json.
 
     Args:
         workdir: run folder with a trained network.
         input: an image, a folder with one DICOM series, or a cohort; needs `output`.
         output: folder for the maps of `input`: a folder a subject inside it for a cohort.
+        series: UID or description of the DICOM series of `input`, where a folder has several.
         samples: Monte-Carlo draws; a network without dropout makes one pass.
         tile: edge of a tile in voxels, in place of the config's.
         seed: of the draws.
+        mumap: tube voltage in kV; leaves mumap.nii.gz, mumap_sd.nii.gz and mumap.hv/.v as well.
+        pet_fwhm_mm: blurs the attenuation map to the resolution of a PET.
+        as_dicom: leaves the CT as a DICOM series as well; the MR must be one.
+        uncertain_above_hu: total deviation from which on the summary calls a voxel uncertain.
+        scheduler: address of a Dask scheduler that hands the subjects to its workers.
 
     Raises:
         errors.UserError: nothing trained, unusable input, a tile that does not fit the network, a
@@ -64,28 +53,32 @@ def run(
     """
     if (input is None) != (output is None):
         raise errors.UserError("--input and --output: give both, or none for the test subjects")
+    if pet_fwhm_mm and mumap is None:
+        raise errors.UserError("--pet_fwhm_mm: blurs the attenuation map; give --mumap as well")
+    attenuation = None if mumap is None else outputs.Mumap(mumap, pet_fwhm_mm)
+    extras = outputs.Extras(attenuation, as_dicom, uncertain_above_hu)
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(assembly.best(folder), "train")
-    edges = _edges(config, tile)
     kept = calibration.load(folder)
-    runtime.start(seed=config.seed, precision=config.train.precision)
-    config, nets, position = assembly.trained_networks(folder)
-    settings = _Settings(
-        samples=samples if nets.sampler else 1,
+    settings = predictors.Settings(
+        samples=samples if config.network.dropout.place != "none" else 1,
         seed=seed,
-        tile=edges,
+        tile=_edges(config, tile),
         overlap=config.predict.overlap,
         checkpoint=assembly.fingerprint(folder),
         calibration=kept.fingerprint if kept else None,
     )
-    compute = synthesis.monte_carlo(
-        nets, samples=settings.samples, seed=seed, stabiliser=config.loss.stabiliser
-    )
-    predictor = _Predictor(config, compute, settings, kept.values if kept else None)
+    predictor = predictors.load(workdir.absolute(), settings, extras)
     if input is None or output is None:
-        return predictor.test_subjects(folder)
-    return predictor.images(input, output, position["spacing_mm"])
+        jobs = _test_subjects(folder)
+        said = [f"{folder.predictions}: {len(jobs)} subjects"]
+    else:
+        jobs = list(_new_subjects(input, output, series))
+        said = [f"{job.target}: {job.name}" for job in jobs]
+    _predict_all(predictor, jobs, scheduler)
+    warnings = [outputs.warning(outputs.read_facts(job.target)) for job in jobs]
+    return [*said, *(line for line in warnings if line)]
 
 
 def _edges(config: configs.Config, tile: int | None) -> tuple[int, int, int]:
@@ -96,130 +89,65 @@ def _edges(config: configs.Config, tile: int | None) -> tuple[int, int, int]:
     return z, y, x
 
 
-@dataclasses.dataclass(frozen=True)
-class _Predictor:
-    config: configs.Config
-    compute: synthesis.Compute
-    settings: _Settings
-    calibration: intervals.Calibration | None = None
+def _test_subjects(folder: runfolder.RunFolder) -> list[predictors.Job]:
+    names = set(assembly.subjects(folder, "test"))
+    chosen = [one for one in cohort.read(folder.cohort) if one.subject in names]
+    return [_test_subject(folder, one) for one in chosen]
 
-    def test_subjects(self, folder: runfolder.RunFolder) -> list[str]:
-        """Predicts from the prepared stores; subjects that are done are left as they are."""
-        names = assembly.subjects(folder, "test")
-        for name in progress.bar(names, words="predict"):
-            volume = store.open_pyramid(folder.need(folder.volume(name, "mr"), "prepare"))
-            if not self.is_done(folder.prediction(name), volume.attributes.get("inputs")):
-                self.predict(volume, folder.prediction(name), name)
-        return [f"{folder.predictions}: {len(names)} subjects"]
 
-    def images(
-        self, source: pathlib.Path, output: pathlib.Path, spacing_mm: list[float]
-    ) -> list[str]:
-        """Predicts new images at the spacing that the network was trained on."""
-        todo = list(_new_subjects(source, output))
-        for _, _, target in todo:
-            _check_target(target)
-        left = [one for one in todo if not self.is_done(one[2], {"mr": images.fingerprint(one[1])})]
-        for _, path, _ in left:  # all that can be wrong with an image, before anything is written
-            images.read(path)
-        for name, path, target in progress.bar(left, words="predict"):
-            with tempfile.TemporaryDirectory() as scratch:
-                volume = self._prepared(path, pathlib.Path(scratch), spacing_mm)
-                self.predict(volume, target, name)
-        return [f"{target}: {name}" for name, _, target in todo]
-
-    def _prepared(
-        self, path: pathlib.Path, scratch: pathlib.Path, spacing_mm: list[float]
-    ) -> store.Pyramid:
-        """The pyramid of one new MR, in a folder that goes when it is predicted."""
-        image = images.read(path)
-        try:
-            mr = preparation.prepare_mr(
-                image,
-                spacing_mm=spacing_mm,
-                percentiles=self.config.intensity.mr_percentiles,
-                zero_is_outside=self.config.intensity.mr_zero_is_outside,
-            )
-        except errors.UserError as error:
-            raise errors.UserError(f"{path}: {error}") from None
-        attributes = {**mr.attributes(), "inputs": {"mr": images.fingerprint(path)}}
-        kept = scratch / "mr.ome.zarr"
-        store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
-        return store.open_pyramid(kept)
-
-    def is_done(self, target: pathlib.Path, inputs: dict[str, list[int]] | None) -> bool:
-        """Whether `target` holds this very prediction already, of these very images."""
-        try:
-            facts = json.loads((target / _FACTS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        made = (facts.get("settings"), facts.get("inputs"))
-        return made == (_jsonable(self.settings), inputs)
-
-    def predict(self, volume: store.Pyramid, target: pathlib.Path, name: str) -> None:
-        """Writes the maps of one subject, all of them or none."""
-        began = time.perf_counter()
-        tiling = assembly.tiling(self.config, self.settings.tile)
-        unit = synthesis.predict_volume(volume, self.compute, tiling, label=name)
-        maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
-        source = volume.source
-        restored = {
-            key: resampling.restore(
-                self._calibrated(key, array), volume.grid, source, fill=self._fill(key)
-            )
-            for key, array in maps.items()
-            if key != "total_sd_hu"
-        }
-        squares = [restored[key] ** 2 for key in UNCERTAINTIES if key in restored]
-        if squares:
-            restored["total_sd_hu"] = np.sqrt(np.sum(squares, axis=0, dtype=np.float32))
-        ct_hu = self._valid(restored.pop("ct"))
-        with runfolder.replacing(target) as beside:
-            beside.mkdir(parents=True)
-            images.write(np.rint(ct_hu).astype(np.int16), beside / "ct.nii.gz", grid=source)
-            for key, array in restored.items():
-                images.write(array, beside / f"{key}.nii.gz", grid=source)
-            facts = {
-                "subject": name,
-                "samples": self.settings.samples,
-                "settings": _jsonable(self.settings),
-                "inputs": volume.attributes.get("inputs"),
-                "network": self.config.network.kind,
-                "prepared_spacing_mm": list(volume.spacing_mm),
-                "mr_intensity_range": [volume.attributes["mr_low"], volume.attributes["mr_high"]],
-                "seconds": round(time.perf_counter() - began, 1),
-                "calibration": self.calibration.as_dict() if self.calibration else None,
-                "means_by_tissue_hu": _means_by_tissue(ct_hu, restored),
-            }
-            text = json.dumps(facts, indent=1) + "\n"
-            (beside / _FACTS).write_text(text, encoding="utf-8")
-
-    def _calibrated(self, key: str, array: np.ndarray) -> np.ndarray:
-        """A map in HU, scaled if it is one of deviations and `calibrate` has found a scale."""
-        if key == "ct" or self.calibration is None:
-            return array
-        return self.calibration.scaled(array)
-
-    def _valid(self, ct_hu: np.ndarray) -> np.ndarray:
-        """Within the HU window, like the truth of the training; int16 would wrap what is beyond."""
-        if not np.isfinite(ct_hu).all():
-            raise RuntimeError("the network's CT is not finite; train again in float32")
-        return intensity.clip_hu(ct_hu, self.config.intensity.ct_window_hu)
-
-    def _fill(self, key: str) -> float:
-        return self.config.intensity.ct_window_hu[0] if key == "ct" else 0.0
+def _test_subject(folder: runfolder.RunFolder, one: cohort.Subject) -> predictors.Job:
+    prepared = folder.need(folder.volume(one.subject, "mr"), "prepare")
+    recipe = store.open_pyramid(prepared).attributes.get("recipe", {})
+    target = folder.prediction(one.subject)
+    return predictors.Job(one.subject, one.mr, target, prepared, recipe.get("series"))
 
 
 def _new_subjects(
-    source: pathlib.Path, output: pathlib.Path
-) -> Iterator[tuple[str, pathlib.Path, pathlib.Path]]:
-    """Yields (name, image, folder for its maps) of an image, a DICOM folder or a cohort."""
+    source: pathlib.Path, output: pathlib.Path, series: str | None = None
+) -> Iterator[predictors.Job]:
+    """Yields the subjects of an image, a DICOM folder or a cohort."""
     is_series = source.is_dir() and dicom.is_series_folder(source)
     if is_series or (source.is_file() and source.suffix.lower() != ".csv"):
-        yield source.name.split(".")[0], source, output
+        yield predictors.Job(source.name.split(".")[0], source, output, series=series)
         return
     for one in cohort.discover(source):
-        yield one.subject, one.mr, output / one.subject
+        yield predictors.Job(one.subject, one.mr, output / one.subject, series=series)
+
+
+def _predict_all(
+    predictor: predictors.Predictor, jobs: Sequence[predictors.Job], scheduler: str | None
+) -> None:
+    """Predicts the subjects that are not done, here or on a cluster.
+
+    All that can be wrong with an input is found before anything is written.
+    """
+    for job in jobs:
+        if job.prepared is None:
+            _check_target(job.target)
+    left = [job for job in jobs if not predictor.is_done(job)]
+    for job in left:
+        if predictor.extras.dicom:
+            dicom_series.check(job.mr, series=job.series)
+        if job.prepared is None:
+            images.read(job.mr, series=job.series)
+    do = predictor.predict
+    if scheduler is not None:
+        left = [job.absolute() for job in left]
+        do = functools.partial(_predict, predictor.root, predictor.settings, predictor.extras)
+    for _ in cluster.each(do, left, address=scheduler, words="predict"):
+        pass
+
+
+def _predict(
+    root: pathlib.Path,
+    settings: predictors.Settings,
+    extras: outputs.Extras,
+    job: predictors.Job,
+) -> None:
+    """A job on a cluster's worker; what another worker has finished meanwhile is left."""
+    predictor = predictors.load(root, settings, extras)
+    if not predictor.is_done(job):
+        predictor.predict(job)
 
 
 def _check_target(target: pathlib.Path) -> None:
@@ -234,26 +162,7 @@ def _check_target(target: pathlib.Path) -> None:
     if not target.exists():
         return
     found = {entry.name for entry in target.iterdir()}
-    ours = {_FACTS, *(f"{name}.nii.gz" for name in _MAPS)}
-    if found and (_FACTS not in found or found - ours):
+    if found and (outputs.FACTS not in found or found - outputs.NAMES):
         raise errors.UserError(
             f"{target}: holds other files than a prediction; give --output a new folder"
         )
-
-
-def _jsonable(settings: _Settings) -> dict[str, Any]:
-    return {**dataclasses.asdict(settings), "tile": list(settings.tile)}
-
-
-def _means_by_tissue(
-    ct_hu: np.ndarray, maps_hu: dict[str, np.ndarray]
-) -> dict[str, dict[str, float]]:
-    """Mean of each uncertainty over the voxels of each predicted tissue."""
-    return {
-        key: {
-            tissue: round(float(array[mask].mean(dtype=np.float64)), 2)
-            for tissue, mask in tissues.masks(ct_hu).items()
-            if mask.any()
-        }
-        for key, array in maps_hu.items()
-    }

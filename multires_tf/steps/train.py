@@ -224,6 +224,7 @@ class _Session:
             "finished": self.finished,
             "history": self.history.rows,
             "spacing_mm": assembly.spacing_mm(self.training),
+            "mr_statistics": assembly.mr_statistics(self.training),
         }
         if self.history.best()[0] == self.step:
             checkpoints.save(assembly.best(self.folder), self.nets.plain.variables, position)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -104,3 +105,40 @@ def test_same_grid_forgives_rounding_only():
     assert not geometry.same_grid(grid(), grid(origin_mm=(10.1, 20.0, 30.0)))
     assert not geometry.same_grid(grid(), grid(spacing_mm=(3.1, 1.0, 2.0)))
     assert not geometry.same_grid(grid(), grid(size=(4, 5, 7)))
+
+
+def turned(degrees, **fields):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    direction = (1.0, 0.0, 0.0, 0.0, c, -s, 0.0, s, c)
+    level = geometry.Geometry((10, 20, 30), (4.0, 2.0, 2.0), (-5.0, 7.0, 11.0), direction)
+    return dataclasses.replace(level, **fields)
+
+
+def test_an_upright_grid_keeps_the_voxels_of_one_along_the_axes():
+    coronal = geometry.Geometry(
+        (20, 30, 40), (3.0, 1.0, 2.0), (0, 0, 0), (1, 0, 0, 0, 0, 1, 0, -1, 0)
+    )
+    upright = geometry.upright(coronal)
+    assert upright.size == (30, 20, 40)
+    assert upright.spacing_mm == (1.0, 3.0, 2.0)
+    assert upright.origin_mm == (0.0, 0.0, -29.0)
+    assert np.array_equal(upright.matrix, np.eye(3))
+
+
+def test_an_upright_grid_of_an_oblique_one_holds_its_field():
+    oblique = turned(20.0)
+    upright = geometry.upright(oblique)
+    assert np.array_equal(upright.matrix, np.eye(3))
+    assert upright.spacing_mm == oblique.spacing_mm
+    (low, high), (least, most) = upright.bounds_mm(), oblique.bounds_mm()
+    assert (low <= least + 1e-2).all() and (high >= most - 1e-2).all()
+    assert (high - low <= most - least + upright.spacing_mm[::-1]).all()
+
+
+def test_square_pixels_take_the_finer_spacing():
+    flat = turned(0.0, spacing_mm=(4.0, 1.0, 3.0))
+    square = geometry.upright(flat, square=True)
+    assert square.spacing_mm == (4.0, 1.0, 1.0)
+    assert square.size == (10, 20, 90)
+    np.testing.assert_allclose(square.bounds_mm(), flat.bounds_mm())
+    assert geometry.upright(flat).spacing_mm == (4.0, 1.0, 3.0)

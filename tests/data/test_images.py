@@ -1,4 +1,5 @@
 import gzip
+import re
 
 import numpy as np
 import pytest
@@ -107,3 +108,25 @@ def test_an_array_needs_a_grid(tmp_path):
     with pytest.raises(ValueError, match="grid"):
         images.write(RAMP, tmp_path / "x.nii.gz")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+def test_an_image_without_geometry_is_refused(tmp_path, suffix):
+    path = tmp_path / f"mr{suffix}"
+    array = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
+    grid = geometry.Geometry(array.shape, (2.0,) * 3, (0.0,) * 3, (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    images.write(array, path, grid=grid)
+    assert images.check_header(path).size == (2, 3, 4)
+    content = bytearray(path.read_bytes())
+    zipped = suffix == ".nii.gz"
+    if zipped:
+        content = bytearray(gzip.decompress(content))
+    if suffix.startswith(".nii"):
+        content[252:256] = bytes(4)  # neither transform is in use
+    elif suffix == ".mha":
+        content = content.replace(b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b"")
+    else:
+        content = re.sub(rb"space[ a-z]*: [^\n]*\n", b"", content)
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    with pytest.raises(errors.UserError, match=rf"mr{suffix}: does not say where .* convert it"):
+        images.read(path)

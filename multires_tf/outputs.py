@@ -1,0 +1,211 @@
+"""The files of one predicted subject: maps in HU, attenuation for PET, DICOM, and their facts.
+
+All that is derived comes from ct.nii.gz as it is written, in whole HU: who has the one can check
+the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from multires_tf.data import attenuation, dicom_series, geometry, images, interfile, resampling
+from multires_tf.measure import tissues
+
+FACTS = "prediction.json"
+UNCERTAINTIES = ("aleatoric_sd_hu", "epistemic_sd_hu")
+TOTAL = "total_sd_hu"
+_MAPS = ("ct", *UNCERTAINTIES, TOTAL, "mumap", "mumap_sd")
+_DICOM = "dicom"
+NAMES = {FACTS, *(f"{name}.nii.gz" for name in _MAPS), "mumap.hv", "mumap.v", _DICOM}
+# Diagnostic CT's most usual tube voltage, for a DICOM series that no --mumap says another of.
+_USUAL_KVP = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Mumap:
+    """An attenuation map.
+
+    Attributes:
+        kvp: tube voltage in kV of the CT that the network imitates.
+        pet_fwhm_mm: resolution of the PET to which the map is blurred; 0 leaves it.
+
+    Raises:
+        UserError: there is no map for this voltage.
+    """
+
+    kvp: int
+    pet_fwhm_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        attenuation.lines(self.kvp)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What is written besides the maps in HU, and the summary's one threshold.
+
+    Attributes:
+        mumap: the attenuation map; None writes none.
+        dicom: a CT series beside the MR's.
+        uncertain_above_hu: total deviation from which on a voxel counts as uncertain.
+    """
+
+    mumap: Mumap | None = None
+    dicom: bool = False
+    uncertain_above_hu: float = 100.0
+
+
+def write(
+    folder: pathlib.Path,
+    ct_hu: np.ndarray,
+    sd_hu: Mapping[str, np.ndarray],
+    grid: geometry.Geometry,
+    *,
+    extras: Extras,
+    mr: pathlib.Path | None,
+    series: str | None = None,
+    air_hu: float,
+    blurred_mu_sd: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Writes a subject's images into `folder` and returns what its facts say of them.
+
+    Args:
+        folder: there already.
+        ct_hu: int16 (z, y, x).
+        sd_hu: float32 maps of deviations that the network has, by name; the total one among them.
+        grid: the MR's own.
+        extras: what else to write.
+        mr: the MR's DICOM folder, where a series is asked for.
+        series: UID or description of its series, where that folder has several.
+        air_hu: fill outside the MR's field.
+        blurred_mu_sd: the draws' deviation of the blurred attenuation, where it is blurred and the
+            network has draws.
+    """
+    images.write(ct_hu, folder / "ct.nii.gz", grid=grid)
+    for name, array in sd_hu.items():
+        images.write(array, folder / f"{name}.nii.gz", grid=grid)
+    if extras.mumap is not None:
+        _write_mumap(folder, ct_hu, grid, extras.mumap)
+        if sd_hu:
+            sd = _mumap_sd(ct_hu, sd_hu, grid, extras.mumap, blurred_mu_sd)
+            images.write(sd, folder / "mumap_sd.nii.gz", grid=grid)
+    if extras.dicom:
+        if mr is None:
+            raise ValueError("a DICOM series needs that of its MR")
+        kvp = extras.mumap.kvp if extras.mumap else _USUAL_KVP
+        dicom_series.write(
+            folder / _DICOM,
+            ct_hu,
+            grid,
+            source=mr,
+            series=series,
+            kvp=kvp,
+            air_hu=round(air_hu),
+        )
+    return summary(ct_hu, sd_hu, extras.uncertain_above_hu)
+
+
+def _write_mumap(
+    folder: pathlib.Path, ct_hu: np.ndarray, grid: geometry.Geometry, mumap: Mumap
+) -> None:
+    mu = attenuation.mu_per_cm(ct_hu, mumap.kvp)
+    mu = attenuation.smooth(mu, mumap.pet_fwhm_mm, grid.spacing_mm)
+    images.write(mu, folder / "mumap.nii.gz", grid=grid)
+    upright = geometry.upright(grid)
+    along = resampling.resample(geometry.to_image(mu, grid), upright, fill=0.0)
+    blur = f", blurred to {mumap.pet_fwhm_mm:g} mm" if mumap.pet_fwhm_mm else ""
+    comment = f"linear attenuation at 511 keV in 1/cm, from a CT at {mumap.kvp} kV{blur}"
+    interfile.write(folder / "mumap.hv", along, upright, comment=comment)
+
+
+def _mumap_sd(
+    ct_hu: np.ndarray,
+    sd_hu: Mapping[str, np.ndarray],
+    grid: geometry.Geometry,
+    mumap: Mumap,
+    blurred_mu_sd: np.ndarray | None,
+) -> np.ndarray:
+    """Deviation of the attenuation map, per cm.
+
+    Of a blurred map the draws tell their part themselves: each was blurred before they were
+    compared. How far neighbours' noise goes together no draw tells, so that part is an upper bound.
+    """
+    noise_hu = sd_hu.get(TOTAL if blurred_mu_sd is None else UNCERTAINTIES[0])
+    parts = [] if blurred_mu_sd is None else [blurred_mu_sd]
+    if noise_hu is not None:
+        sd = attenuation.sd_per_cm(ct_hu, noise_hu, mumap.kvp)
+        parts.append(attenuation.smooth(sd, mumap.pet_fwhm_mm, grid.spacing_mm))
+    return functools.reduce(np.hypot, parts)
+
+
+def summary(
+    ct_hu: np.ndarray, sd_hu: Mapping[str, np.ndarray], uncertain_above_hu: float
+) -> dict[str, Any]:
+    """Mean uncertainties by tissue of the predicted CT, and where they are large.
+
+    Args:
+        ct_hu: (z, y, x).
+        sd_hu: maps of deviations, by name.
+        uncertain_above_hu: what counts as large, of the total deviation.
+
+    Returns:
+        means_by_tissue_hu: {map: {tissue: mean}}; a tissue that is not there has no entry.
+        uncertain: above_hu, and the share of voxels above it: share_by_tissue, and
+            share, over soft tissue and bone together (air is mostly around the patient).
+    """
+    masks = {name: mask for name, mask in tissues.masks(ct_hu).items() if mask.any()}
+    found: dict[str, Any] = {
+        "means_by_tissue_hu": {
+            name: {
+                tissue: round(float(array[mask].mean(dtype=np.float64)), 2)
+                for tissue, mask in masks.items()
+            }
+            for name, array in sd_hu.items()
+        }
+    }
+    if TOTAL in sd_hu:
+        above = sd_hu[TOTAL] > uncertain_above_hu
+        solid = [mask for tissue, mask in masks.items() if tissue != "air"]
+        voxels = sum(int(np.count_nonzero(mask)) for mask in solid)
+        high = sum(int(np.count_nonzero(above & mask)) for mask in solid)
+        found["uncertain"] = {
+            "above_hu": uncertain_above_hu,
+            "share": round(high / voxels, 4) if voxels else None,
+            "share_by_tissue": {t: round(float(above[m].mean()), 4) for t, m in masks.items()},
+        }
+    return found
+
+
+def write_facts(folder: pathlib.Path, facts: dict[str, Any]) -> None:
+    """Writes prediction.json, which closes a prediction."""
+    text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
+    (folder / FACTS).write_text(text, encoding="utf-8")
+
+
+def read_facts(folder: pathlib.Path) -> dict[str, Any]:
+    """What prediction.json says; nothing where there is none, or one that is damaged."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def warning(facts: dict[str, Any]) -> str | None:
+    """The line that says of a subject that it is unlike the training subjects, if it is."""
+    novelty = facts.get("novelty")
+    if not novelty or not novelty["high"]:
+        return None
+    far = ", ".join(f"{name} {by:+.1f} sd" for name, by in list(novelty["unusual"].items())[:3])
+    return (
+        f"warning: {facts['subject']} is unlike the training subjects (score"
+        f" {novelty['score']:.1f}, usual below {novelty['limit']:.1f}{': ' if far else ''}{far});"
+        " look at its maps before using them"
+    )

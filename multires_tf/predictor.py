@@ -1,0 +1,249 @@
+"""A trained network and one subject: from its MR as it came to all of its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import pathlib
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from multires_tf import assembly, calibration, errors, outputs, runfolder, runtime, synthesis
+from multires_tf import config as configs
+from multires_tf.data import attenuation, images, intensity, preparation, resampling, store
+from multires_tf.measure import intervals, novelty
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a prediction depends on besides the network and the image; kept in prediction.json."""
+
+    samples: int
+    seed: int
+    tile: tuple[int, int, int]
+    overlap: float
+    checkpoint: str
+    calibration: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A subject to predict.
+
+    Attributes:
+        name: of the subject.
+        mr: its image, or folder with a DICOM series, as it came.
+        target: folder of its maps.
+        prepared: its store in the run folder; None where it has to be prepared first.
+        series: UID or description of the DICOM series, where the MR's folder has several.
+    """
+
+    name: str
+    mr: pathlib.Path
+    target: pathlib.Path
+    prepared: pathlib.Path | None = None
+    series: str | None = None
+
+    def absolute(self) -> Job:
+        """The same for a process in another folder."""
+        return dataclasses.replace(
+            self,
+            mr=self.mr.absolute(),
+            target=self.target.absolute(),
+            prepared=self.prepared and self.prepared.absolute(),
+        )
+
+
+@functools.lru_cache(maxsize=1)
+def load(root: pathlib.Path, settings: Settings, extras: outputs.Extras) -> Predictor:
+    """The network of a run, ready; a worker of a cluster loads it once for all its subjects."""
+    folder = runfolder.RunFolder(root)
+    config = configs.parse(folder.config)
+    runtime.start(seed=config.seed, precision=config.train.precision)
+    config, nets, position = assembly.trained_networks(folder)
+    derived = None
+    if extras.mumap is not None and extras.mumap.pet_fwhm_mm > 0:
+        derived = functools.partial(
+            _blurred_mu,
+            mumap=extras.mumap,
+            spacing_mm=position["spacing_mm"],
+            ct_window_hu=config.intensity.ct_window_hu,
+        )
+    compute = synthesis.monte_carlo(
+        nets,
+        samples=settings.samples,
+        seed=settings.seed,
+        stabiliser=config.loss.stabiliser,
+        derived=derived,
+    )
+    training = position.get("mr_statistics", [])
+    reference = novelty.Reference(training) if len(training) >= novelty.FEWEST else None
+    kept = calibration.load(folder)
+    return Predictor(
+        root,
+        config,
+        compute,
+        settings,
+        extras,
+        position["spacing_mm"],
+        reference,
+        kept.values if kept else None,
+    )
+
+
+def _blurred_mu(
+    ct_unit: np.ndarray,
+    *,
+    mumap: outputs.Mumap,
+    spacing_mm: Sequence[float],
+    ct_window_hu: tuple[float, float],
+) -> np.ndarray:
+    """The attenuation map of a tile of one draw, at the resolution of a PET.
+
+    The blur does not see beyond the tile; there its weight in the blended map is small.
+    """
+    mu = attenuation.mu_per_cm(intensity.unit_to_ct(ct_unit, ct_window_hu), mumap.kvp)
+    return attenuation.smooth(mu, mumap.pet_fwhm_mm, spacing_mm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A trained network and what is to be made with it.
+
+    Attributes:
+        root: the run folder.
+        spacing_mm: (z, y, x) on which the network was trained.
+        reference: the training subjects' statistics; None where the run does not know them.
+        calibration: of the deviations; None where `calibrate` was not run.
+    """
+
+    root: pathlib.Path
+    config: configs.Config
+    compute: synthesis.Compute
+    settings: Settings
+    extras: outputs.Extras
+    spacing_mm: Sequence[float]
+    reference: novelty.Reference | None
+    calibration: intervals.Calibration | None = None
+
+    def is_done(self, job: Job) -> bool:
+        """Whether a job's folder holds this very prediction already, of these very images."""
+        if job.prepared is None:
+            inputs = {"mr": images.fingerprint(job.mr)} if job.mr.exists() else None
+        else:
+            inputs = store.open_pyramid(job.prepared).attributes.get("inputs")
+        facts = outputs.read_facts(job.target)
+        wanted = (_jsonable(self.settings), _jsonable(self.extras), inputs, job.series)
+        named = ("settings", "extras", "inputs", "series")
+        return wanted == tuple(facts.get(name) for name in named)
+
+    def predict(self, job: Job) -> None:
+        """Writes the files of one subject, all of them or none."""
+        if job.prepared is not None:
+            self._write(store.open_pyramid(job.prepared), job)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            self._write(self._prepared(job, pathlib.Path(scratch)), job)
+
+    def _prepared(self, job: Job, scratch: pathlib.Path) -> store.Pyramid:
+        """The pyramid of one new MR, in a folder that goes when it is predicted."""
+        image = images.read(job.mr, series=job.series)
+        try:
+            mr = preparation.prepare_mr(
+                image,
+                spacing_mm=self.spacing_mm,
+                percentiles=self.config.intensity.mr_percentiles,
+                zero_is_outside=self.config.intensity.mr_zero_is_outside,
+            )
+        except errors.UserError as error:
+            raise errors.UserError(f"{job.mr}: {error}") from None
+        attributes = {**mr.attributes(), "inputs": {"mr": images.fingerprint(job.mr)}}
+        kept = scratch / "mr.ome.zarr"
+        store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
+        return store.open_pyramid(kept)
+
+    def _write(self, volume: store.Pyramid, job: Job) -> None:
+        began = time.perf_counter()
+        tiling = assembly.tiling(self.config, self.settings.tile)
+        unit = synthesis.predict_volume(volume, self.compute, tiling, label=job.name)
+        maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
+        air_hu = self.config.intensity.ct_window_hu[0]
+        restored = {
+            name: resampling.restore(
+                array if name == "ct" else self._calibrated(array),
+                volume.grid,
+                volume.source,
+                fill=air_hu if name == "ct" else 0.0,
+            )
+            for name, array in maps.items()
+            if name != outputs.TOTAL
+        }
+        ct_hu = np.rint(self._valid(restored.pop("ct"))).astype(np.int16)
+        blurred_mu_sd = None
+        if "derived" in unit:
+            sd = self._calibrated(np.sqrt(np.maximum(unit["derived"], 0)))
+            blurred_mu_sd = resampling.restore(sd, volume.grid, volume.source, fill=0.0)
+        squares = [restored[name] ** 2 for name in outputs.UNCERTAINTIES if name in restored]
+        if squares:
+            restored[outputs.TOTAL] = np.sqrt(np.sum(squares, axis=0, dtype=np.float32))
+        with runfolder.replacing(job.target) as beside:
+            beside.mkdir(parents=True)
+            found = outputs.write(
+                beside,
+                ct_hu,
+                restored,
+                volume.source,
+                extras=self.extras,
+                mr=job.mr,
+                series=job.series,
+                air_hu=air_hu,
+                blurred_mu_sd=blurred_mu_sd,
+            )
+            facts = {
+                "subject": job.name,
+                "samples": self.settings.samples,
+                "settings": _jsonable(self.settings),
+                "extras": _jsonable(self.extras),
+                "inputs": volume.attributes.get("inputs"),
+                "series": job.series,
+                "network": self.config.network.kind,
+                "prepared_spacing_mm": list(volume.spacing_mm),
+                "mr_intensity_range": [volume.attributes["mr_low"], volume.attributes["mr_high"]],
+                "seconds": round(time.perf_counter() - began, 1),
+                "calibration": self.calibration.as_dict() if self.calibration else None,
+                **found,
+                "novelty": self._novelty(volume),
+            }
+            outputs.write_facts(beside, facts)
+
+    def _calibrated(self, sd: np.ndarray) -> np.ndarray:
+        """Deviations scaled as `calibrate` has found, if it was run."""
+        return sd if self.calibration is None else self.calibration.scaled(sd)
+
+    def _valid(self, ct_hu: np.ndarray) -> np.ndarray:
+        """Within the HU window, like the truth of the training; int16 would wrap what is beyond."""
+        if not np.isfinite(ct_hu).all():
+            raise RuntimeError("the network's CT is not finite; train again in float32")
+        return intensity.clip_hu(ct_hu, self.config.intensity.ct_window_hu)
+
+    def _novelty(self, volume: store.Pyramid) -> dict[str, Any] | None:
+        statistics = volume.attributes.get("mr_statistics")
+        if self.reference is None or statistics is None:
+            return None
+        found = self.reference.novelty(statistics)
+        return {
+            "score": round(found.score, 2),
+            "limit": round(found.limit, 2),
+            "high": found.is_high,
+            "unusual": found.unusual,
+        }
+
+
+def _jsonable(settings: Any) -> dict[str, Any]:
+    """The fields of a dataclass as JSON gives them back."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
