@@ -141,7 +141,7 @@ class _Predictor:
         store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
         return store.open_pyramid(kept)
 
-    def is_done(self, target: pathlib.Path, inputs: dict[str, list[int]] | None) -> bool:
+    def is_done(self, target: pathlib.Path, inputs: dict[str, str] | None) -> bool:
         """Whether `target` holds this very prediction already, of these very images."""
         try:
             facts = json.loads((target / _FACTS).read_text(encoding="utf-8"))
@@ -198,9 +198,9 @@ class _Predictor:
 def _new_subjects(
     source: pathlib.Path, output: pathlib.Path
 ) -> Iterator[tuple[str, pathlib.Path, pathlib.Path]]:
-    """Yields (name, image, folder for its maps) of an image, a DICOM folder or a cohort."""
-    is_series = source.is_dir() and dicom.is_series_folder(source)
-    if is_series or (source.is_file() and source.suffix.lower() != ".csv"):
+    """Yields (name, image, folder for its maps) of an image (or its folder) or of a cohort."""
+    is_image = dicom.is_series_folder(source) or images.stations_in(source)
+    if is_image or (source.is_file() and source.suffix.lower() != ".csv"):
         yield source.name.split(".")[0], source, output
         return
     for one in cohort.discover(source):

@@ -146,10 +146,13 @@ def _load(one: cohort.Subject, series: str | None) -> dict[str, sitk.Image]:
     if one.ct is None:
         raise errors.UserError(f"{one.mr.parent}: subject {one.subject} has no ct; add it")
     # Headers first: they tell most mistakes in no time.
-    mr = images.check_header(one.mr, series=series)
-    ct = images.check_header(one.ct, series=series)
+    mr = images.check_header(one.mr, series=series, modality="MR")
+    ct = images.check_header(one.ct, series=series, modality="CT")
     images.check_overlap(mr, ct, mr_path=one.mr, ct_path=one.ct)
-    loaded = {"mr": images.read(one.mr, series=series), "ct": images.read(one.ct, series=series)}
+    loaded = {
+        "mr": images.read(one.mr, series=series, modality="MR"),
+        "ct": images.read(one.ct, series=series, modality="CT"),
+    }
     images.check_ct_hu(loaded["ct"], one.ct)
     if one.mask is not None:
         loaded["mask"] = images.read(one.mask)
@@ -216,8 +219,8 @@ def _recipe(config: configs.Config, series: str | None) -> dict[str, Any]:
     }
 
 
-def _fingerprint(one: cohort.Subject) -> dict[str, list[int]]:
-    """Size and time of change of the input files: another image is another preparation."""
+def _fingerprint(one: cohort.Subject) -> dict[str, str]:
+    """Checksums of the input files: another image is another preparation."""
     marks = {}
     for role in _ROLES:
         path = getattr(one, role)
