@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from multires_tf import errors, runfolder
-from multires_tf.data import dicom, geometry, masks, nifti, stations
+from multires_tf.data import dicom, geometry, intensity, masks, nifti, stations
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # What a CT in HU looks like: air below -600, and of all that is denser than lung the median is soft
@@ -204,7 +204,7 @@ def check_ct_hu(image: sitk.Image, path: Path) -> None:
     its rescale intercept, or with it twice, another slope or the other sign fails one of the two.
     """
     array = sitk.GetArrayViewFromImage(image)
-    measured = array[array > masks.PADDING_HU]
+    measured = array[array > intensity.PADDING_HU]
     tissue = measured[measured > masks.BODY_HU]
     has_air = measured.size and measured.min() < _AIR_HU
     has_tissue = tissue.size >= _LEAST_TISSUE * measured.size and tissue.size

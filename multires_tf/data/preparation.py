@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
 
 from multires_tf import errors
-from multires_tf.data import geometry, intensity, masks, resampling
+from multires_tf.data import bias_field, geometry, intensity, masks, resampling
 
 # A prepared voxel is inside a field only if it is so wholly, up to rounding of the interpolation.
 _WHOLLY = 0.999
@@ -28,6 +28,7 @@ class PreparedMr:
     Attributes:
       unit: float32 (z, y, x) in [0, 1]; 0 outside the field.
       field: bool, same shape; False where the scanner's field had ended.
+      body: bool, same shape; the body as the MR shows it.
       grid: the prepared grid.
       source: grid of the image as it came.
       low, high: intensities of the image that became 0 and 1.
@@ -35,6 +36,7 @@ class PreparedMr:
 
     unit: np.ndarray
     field: np.ndarray
+    body: np.ndarray
     grid: geometry.Geometry
     source: geometry.Geometry
     low: float
@@ -61,6 +63,7 @@ def prepare_mr(
     spacing_mm: Sequence[float] | None,
     percentiles: Sequence[float],
     zero_is_outside: bool,
+    correction: Literal["n4", "none"] = "none",
     ct_body: tuple[np.ndarray, geometry.Geometry] | None = None,
 ) -> PreparedMr:
     """Prepares an MR.
@@ -70,6 +73,7 @@ def prepare_mr(
       spacing_mm: (z, y, x) of the prepared grid; None keeps the image's own.
       percentiles: of the intensities inside the body that become 0 and 1.
       zero_is_outside: exact zeros that reach the border mark where the field ended.
+      correction: of the bias field.
       ct_body: body mask of the CT and its grid, where there is one; it tells padding from a
         background which the scanner has set to zero.
 
@@ -85,6 +89,9 @@ def prepare_mr(
     if zero.all():
         raise errors.UserError("the MR is zero everywhere; give an image with a body")
     body = masks.mr_body(mr, own.spacing_mm, outside=zero)
+    if correction == "n4":
+        image = bias_field.corrected(image, body)
+        mr = sitk.GetArrayViewFromImage(image)
     low, high = intensity.percentile_range(mr, body, percentiles)
     if zero.any():
         known = resampling.resample_mask(*ct_body, own, share=0.5) if ct_body else body
@@ -92,7 +99,8 @@ def prepare_mr(
     field = resampling.resample_mask(~zero, own, grid, share=_WHOLLY)
     unit = intensity.mr_to_unit(resampling.resample(image, grid, fill=low), low, high)
     unit[~field] = 0
-    return PreparedMr(unit=unit, field=field, grid=grid, source=source, low=low, high=high)
+    body = field & resampling.resample_mask(body, own, grid, share=0.5)
+    return PreparedMr(unit, field, body, grid, source, low, high)
 
 
 def ct_body(image: sitk.Image) -> tuple[np.ndarray, geometry.Geometry]:
@@ -108,6 +116,8 @@ def prepare_ct(
     *,
     body: tuple[np.ndarray, geometry.Geometry],
     air_hu: float,
+    padding: Literal["air", "keep"] = "air",
+    metal: Literal["air", "keep"] = "keep",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Brings the CT onto the prepared grid and says where its truth counts.
 
@@ -116,6 +126,7 @@ def prepare_ct(
       mr: the prepared MR.
       body: bool body mask and its grid.
       air_hu: fill outside the CT's field; the CT is clipped there from below.
+      padding, metal: what becomes of values that are no measurement, see `intensity.measured`.
 
     Returns:
       ct_hu: float32 (z, y, x).
@@ -128,7 +139,8 @@ def prepare_ct(
     image = geometry.canonical_image(image)
     own = geometry.of_image(image)
     ct_hu = sitk.GetArrayFromImage(image).astype(np.float32)
-    measured = ct_hu > masks.PADDING_HU
+    measured = intensity.measured(ct_hu, padding=padding, metal=metal)
+    ct_hu[~measured] = air_hu
     clipped = geometry.to_image(np.maximum(ct_hu, np.float32(air_hu)), own)
     inside = mr.field & resampling.resample_mask(measured, own, mr.grid, share=_WHOLLY)
     mask = np.where(inside, FIELD, OUTSIDE).astype(np.uint8)

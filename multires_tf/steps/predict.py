@@ -133,6 +133,7 @@ class _Predictor:
                 spacing_mm=spacing_mm,
                 percentiles=self.config.intensity.mr_percentiles,
                 zero_is_outside=self.config.intensity.mr_zero_is_outside,
+                correction=self.config.intensity.mr_bias_field,
             )
         except errors.UserError as error:
             raise errors.UserError(f"{path}: {error}") from None

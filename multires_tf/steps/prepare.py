@@ -173,12 +173,20 @@ def _prepare(
             spacing_mm=spacing_mm,
             percentiles=config.intensity.mr_percentiles,
             zero_is_outside=config.intensity.mr_zero_is_outside,
+            correction=config.intensity.mr_bias_field,
             ct_body=body,
         )
         if "mask" in loaded:
             given = geometry.canonical_image(loaded["mask"])
             body = sitk.GetArrayFromImage(given) > 0, geometry.of_image(given)
-        ct_hu, mask = preparation.prepare_ct(loaded["ct"], mr, body=body, air_hu=air_hu)
+        ct_hu, mask = preparation.prepare_ct(
+            loaded["ct"],
+            mr,
+            body=body,
+            air_hu=air_hu,
+            padding=config.intensity.ct_padding,
+            metal=config.intensity.ct_metal,
+        )
     except errors.UserError as error:
         raise errors.UserError(f"{one.mr}: {error}") from None
     marks = {"inputs": _fingerprint(one), "recipe": _recipe(config, series)}
