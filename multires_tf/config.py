@@ -36,7 +36,10 @@ class Cohort:
 class Intensity:
     mr_percentiles: tuple[float, float]
     mr_zero_is_outside: bool
+    mr_bias_field: Literal["n4", "none"]
     ct_window_hu: tuple[float, float]
+    ct_padding: Literal["air", "keep"]
+    ct_metal: Literal["air", "keep"]
 
     def __post_init__(self) -> None:
         low, high = self.mr_percentiles

@@ -159,6 +159,7 @@ class Predictor:
                 spacing_mm=self.spacing_mm,
                 percentiles=self.config.intensity.mr_percentiles,
                 zero_is_outside=self.config.intensity.mr_zero_is_outside,
+                correction=self.config.intensity.mr_bias_field,
             )
         except errors.UserError as error:
             raise errors.UserError(f"{job.mr}: {error}") from None

@@ -215,9 +215,9 @@ def test_axes_that_are_not_orthogonal(data):
     refused(data, "b/mr.nii.gz: its axes are not orthogonal", "resample it")
 
 
-def test_stations_without_a_fused_mr(data):
+def test_a_single_station(data):
     (data / "b" / "mr.nii.gz").rename(data / "b" / "mr_station1.nii.gz")
-    refused(data, "data/b: no mr", "not available yet", "give one fused mr.nii.gz")
+    refused(data, "b/mr_station1.nii.gz: a single station", "call it mr")
 
 
 @contextlib.contextmanager

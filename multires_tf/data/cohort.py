@@ -2,7 +2,8 @@
 
 A cohort is a folder with `<subject>/{mr,ct}.<nii.gz|nii|mha|nrrd>` or `<subject>/{mr,ct}/` (a DICOM
 series), or a table `cohort.csv` with the columns `subject,mr,ct[,mask][,split]` and paths relative
-to it. A folder that holds a `cohort.csv` is what the table says.
+to it. A folder that holds a `cohort.csv` is what the table says. Where there is no mr, the stations
+`mr_station<k>.*` in the subject's folder are; that folder then stands for the MR.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ SPLITS = (*DRAWN_SPLITS, "none")
 COLUMNS = ("subject", "mr", "ct", "mask", "split", "flags")
 TABLE = "cohort.csv"
 _NO_NAME = r"[/\\\x00-\x1f]"
-_STATION = re.compile(r"mr_station\d+\.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Subject:
 
     Attributes:
       subject: its name, a string even if it looks like a number.
-      mr: file or DICOM folder.
-      ct: the same, or None where only an MR is known.
+      mr: file, DICOM folder or folder with stations.
+      ct: file or DICOM folder, or None where only an MR is known.
       mask: body mask to use instead of the CT's own, or None.
       split: train, validation, test or none; "" where it is not drawn yet.
       flags: why a person should look at it before it is trained on; "" if nothing is known.
@@ -51,15 +51,19 @@ class Subject:
     flags: str = ""
 
 
-def discover(path: Path) -> list[Subject]:
+def discover(path: Path, *, faults: dict[str, str] | None = None) -> list[Subject]:
     """Reads a cohort folder or table; splits that are not given stay "".
+
+    Args:
+      path: the folder or the table.
+      faults: gets {subject: what is wrong with its folder} instead of an error, where given.
 
     Raises:
       UserError: no cohort, two files for one role, no MR, or a table that contradicts itself.
     """
     path = Path(path)
     if path.is_dir():
-        return read(path / TABLE) if (path / TABLE).is_file() else _discover_folder(path)
+        return read(path / TABLE) if (path / TABLE).is_file() else _discover_folder(path, faults)
     if path.is_file() and path.suffix.lower() == ".csv":
         return read(path)
     if path.exists():
@@ -67,25 +71,35 @@ def discover(path: Path) -> list[Subject]:
     raise errors.UserError(f"{path}: no such cohort; correct the path")
 
 
-def _discover_folder(folder: Path) -> list[Subject]:
+def _discover_folder(folder: Path, faults: dict[str, str] | None) -> list[Subject]:
     subjects = []
     for entry in sorted(folder.iterdir()):
         if not entry.is_dir() or entry.name.startswith("."):
             continue
-        mr, ct = _candidate(entry, "mr"), _candidate(entry, "ct")
-        if mr is None:
-            if any(_STATION.match(file.name) for file in entry.iterdir()):
-                raise _unfused(str(entry))
-            if ct is not None:
-                raise errors.UserError(f"{entry}: a ct but no mr; add the MR or move it away")
+        try:
+            mr, ct = _pair(entry)
+        except errors.UserError as error:
+            if faults is None:
+                raise
+            faults[entry.name] = str(error)
             continue
-        subjects.append(Subject(entry.name, mr, ct, None, ""))
-    if not subjects:
+        if mr is not None:
+            subjects.append(Subject(entry.name, mr, ct, None, ""))
+    if not subjects and not faults:
         raise errors.UserError(
             f"{folder}: no <subject>/mr.nii.gz (or .nii, .mha, .nrrd, or a folder mr) in it;"
             " give a cohort folder or a cohort.csv"
         )
     return subjects
+
+
+def _pair(folder: Path) -> tuple[Path | None, Path | None]:
+    mr, ct = _candidate(folder, "mr"), _candidate(folder, "ct")
+    if mr is None and images.stations_in(folder):
+        mr = folder
+    if mr is None and ct is not None:
+        raise errors.UserError(f"{folder}: a ct but no mr; add the MR or move it away")
+    return mr, ct
 
 
 def _candidate(folder: Path, role: str) -> Path | None:
@@ -98,10 +112,14 @@ def _candidate(folder: Path, role: str) -> Path | None:
     return found[0] if found else None
 
 
-def _unfused(where: str) -> errors.UserError:
-    return errors.UserError(
-        f"{where}: no mr, and the fusion of mr_station files is not available yet;"
-        " give one fused mr.nii.gz"
+def _with_stations(name: str, ct: Path | None, table: Path, line: int) -> Path:
+    """Returns the folder with the stations of a subject whose line names no mr."""
+    folders = [*([ct.parent] if ct else []), table.parent / name]
+    for folder in folders:
+        if images.stations_in(folder):
+            return folder
+    raise errors.UserError(
+        f"{table}, line {line}: subject {name} has no mr, and {folders[0]} no mr_station1; name one"
     )
 
 
@@ -153,10 +171,9 @@ def _subject(row: dict[str, str | None], path: Path, line: int) -> Subject:
         raise errors.UserError(
             f"{path}, line {line}: split '{split}' of {name}; use {', '.join(SPLITS)}"
         )
-    if not value["mr"]:
-        raise _unfused(f"{path}, line {line}: subject {name}")
     ct, mask = (path.parent / value[role] if value[role] else None for role in ("ct", "mask"))
-    return Subject(name, path.parent / value["mr"], ct, mask, split, value["flags"])
+    mr = path.parent / value["mr"] if value["mr"] else _with_stations(name, ct, path, line)
+    return Subject(name, mr, ct, mask, split, value["flags"])
 
 
 def _check_unique(subjects: Sequence[Subject], path: Path) -> None:

@@ -1,8 +1,13 @@
-"""A folder with a DICOM series becomes one 3-D image; slices are sorted and checked by position."""
+"""A folder with a DICOM series becomes one 3-D image; slices are sorted and checked by position.
+
+A plain reader takes the distance of the first two slices for all of them. Here a slice that is
+missing, doubled, tilted or turned is refused by its name.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,36 +15,11 @@ import pydicom
 import SimpleITK as sitk
 
 from multires_tf import errors
-from multires_tf.data import geometry
+from multires_tf.data import dicom_headers, geometry
+from multires_tf.data.dicom_headers import Series, Slice
 
-_TAGS = [
-    "SeriesInstanceUID",
-    "SeriesDescription",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "NumberOfFrames",
-]
 # Slices may be off by this share of their distance: positions are rounded when written.
 _UNEVEN = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slice:
-    path: Path
-    uid: str
-    description: str
-    position_mm: np.ndarray
-    orientation: np.ndarray
-    pixel_mm: tuple[float, float]
-    size: tuple[int, int]
-
-    @property
-    def normal(self) -> np.ndarray:
-        return np.cross(self.orientation[:3], self.orientation[3:])
 
 
 def is_series_folder(path: Path) -> bool:
@@ -49,50 +29,127 @@ def is_series_folder(path: Path) -> bool:
     )
 
 
-def header(folder: Path, *, series: str | None = None) -> geometry.Geometry:
+def header(
+    folder: Path, *, series: str | None = None, modality: str | None = None
+) -> geometry.Geometry:
     """Returns the series' grid after reading the headers only.
 
     Raises:
       UserError: as `read`.
     """
-    return _grid(_sorted(folder, series))
+    return _grid(_sorted(folder, series, modality))
 
 
 def files(folder: Path, *, series: str | None = None) -> list[Path]:
-    """Returns the files of the series, along its normal.
+    """Returns the files of the series, along its normal; one of many frames comes once.
 
     Raises:
       UserError: as `read`.
     """
-    return [one.path for one in _sorted(folder, series)]
+    return list(dict.fromkeys(one.path for one in _sorted(folder, series, None)))
 
 
-def read(folder: Path, *, series: str | None = None) -> sitk.Image:
+def read(folder: Path, *, series: str | None = None, modality: str | None = None) -> sitk.Image:
     """Reads the series as float32, rescaled as its headers say (CT in HU).
 
     Args:
       folder: searched with all that is below it; files that are not DICOM images are passed over.
-      series: UID, or description, of one series where the folder has several.
+      series: UID, description or number of one series where the folder has several; several such
+        words are separated by commas (one names the MR, another the CT).
+      modality: MR or CT: what the series has to be; chooses where the folder has both.
 
     Raises:
       UserError: no series, several to choose from, slices missing, doubled, tilted or damaged.
     """
-    slices = _sorted(folder, series)
-    rows = []
-    for one in slices:
-        try:
-            pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(one.path), sitk.sitkFloat32))
-        except RuntimeError:
-            raise errors.UserError(
-                f"{one.path}: damaged or cut short; export the series again"
-            ) from None
-        rows.append(pixels.reshape(pixels.shape[-2:]))
+    slices = _sorted(folder, series, modality)
+    if slices[0].frame is None:
+        rows = [_pixels(one.path) for one in slices]
+    else:
+        stored = {path: _frames(path) for path in {one.path for one in slices}}
+        rows = [
+            stored[one.path][one.frame] * np.float32(one.slope) + np.float32(one.intercept)
+            for one in slices
+        ]
     return geometry.to_image(np.stack(rows), _grid(slices))
 
 
-def _sorted(folder: Path, series: str | None) -> list[_Slice]:
-    slices = _chosen(_headers(folder), folder, series)
+def _pixels(path: Path) -> np.ndarray:
+    """Returns a plain file's pixels, rescaled, float32 (y, x)."""
+    try:
+        pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32))
+    except RuntimeError:
+        raise _damaged(path) from None
+    return pixels.reshape(pixels.shape[-2:])
+
+
+def _frames(path: Path) -> np.ndarray:
+    """Returns an enhanced file's stored values, float32 (frame, y, x)."""
+    with pydicom.config.disable_value_validation():
+        try:
+            pixels = pydicom.dcmread(path).pixel_array
+        except (EOFError, ValueError, AttributeError):
+            raise _damaged(path) from None
+        except (NotImplementedError, RuntimeError):
+            raise errors.UserError(
+                f"{path}: compressed in a way that cannot be read; export it uncompressed"
+            ) from None
+    return np.asarray(pixels, np.float32)
+
+
+def _damaged(path: Path) -> errors.UserError:
+    return errors.UserError(f"{path}: damaged or cut short; export the series again")
+
+
+def _sorted(folder: Path, series: str | None, modality: str | None) -> list[Slice]:
+    slices = dicom_headers.read(folder)
+    if not slices:
+        raise errors.UserError(f"{folder}: no DICOM image in it; give a folder with a series")
+    chosen = _chosen({one.series: one for one in slices}, folder, series, modality)
+    slices = [one for one in slices if one.series.uid == chosen.uid]
+    _check_alike(slices, folder)
+    normal = slices[0].normal
+    slices.sort(key=lambda one: float(one.position_mm @ normal))
+    _check_spacing(slices, folder)
+    return slices
+
+
+def _chosen(
+    found: dict[Series, Slice], folder: Path, wanted: str | None, modality: str | None
+) -> Series:
+    """Chooses by modality, then by what was asked for, then by leaving scouts out."""
+    one_each = {one.uid: one for one in found}
+    fitting = [one for one in one_each.values() if modality in (None, "", one.modality)]
+    if not fitting:
+        kinds = " and ".join(sorted({one.modality or "no modality" for one in one_each.values()}))
+        raise errors.UserError(f"{folder}: holds {kinds}, not {modality}; give the {modality} here")
+    if len(fitting) == 1:
+        return fitting[0]
+    names = {wanted, *wanted.split(",")} if wanted else set()
+    asked = [one for one in fitting if names & {one.uid, one.description, one.number}]
+    if not wanted:
+        asked = [one for one in fitting if not found[one].localizer]
+    if len(asked) == 1:
+        return asked[0]
+    listed = ", ".join(
+        f"{one.number or 'no number'} ({one.modality} '{one.description}')" for one in fitting
+    )
+    reason = f"--series '{wanted}' names {len(asked)} of" if wanted else "holds"
+    raise errors.UserError(
+        f"{folder}: {reason} {len(fitting)} series; choose one with --series: {listed}"
+    )
+
+
+def _check_alike(slices: Sequence[Slice], folder: Path) -> None:
     first = slices[0]
+    if len(slices) < 2:
+        raise errors.UserError(f"{folder}: a single slice; give the whole series")
+    lengths = np.linalg.norm(first.orientation.reshape(2, 3), axis=1)
+    across = abs(first.orientation[:3] @ first.orientation[3:])
+    if not np.allclose(lengths, 1, atol=1e-3) or across > 1e-3:
+        raise errors.UserError(
+            f"{first.path}: its rows and columns are not at right angles;"
+            " export the series again with its orientation"
+        )
     for one in slices:
         same = np.allclose(one.orientation, first.orientation, atol=1e-3)
         if not same or one.size != first.size or one.pixel_mm != first.pixel_mm:
@@ -100,84 +157,41 @@ def _sorted(folder: Path, series: str | None) -> list[_Slice]:
                 f"{one.path}: differs in orientation, size or spacing from the rest of its series;"
                 " give one volume"
             )
-    slices.sort(key=lambda one: float(one.position_mm @ first.normal))
-    _check_spacing(slices, folder)
-    return slices
-
-
-def _headers(folder: Path) -> list[_Slice]:
-    slices = []
-    for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
-        try:
-            data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-        except pydicom.errors.InvalidDicomError:
-            continue
-        if "Rows" not in data:
-            continue
-        if int(data.get("NumberOfFrames") or 1) > 1 or "ImagePositionPatient" not in data:
+        if not (np.isfinite(one.position_mm).all() and min(one.pixel_mm) > 0):
             raise errors.UserError(
-                f"{path}: not a plain slice (no position, or many frames);"
-                " convert the series to NIfTI"
+                f"{one.path}: no sound position or pixel spacing; export the series again"
             )
-        if int(data.get("SamplesPerPixel", 1)) != 1:
-            raise errors.UserError(f"{path}: a colour image; give a scalar series")
-        slices.append(_slice(path, data))
-    if not slices:
-        raise errors.UserError(f"{folder}: no DICOM image in it; give a folder with a series")
-    return slices
 
 
-def _slice(path: Path, data: pydicom.Dataset) -> _Slice:
-    row_mm, column_mm = (float(value) for value in data.PixelSpacing)
-    return _Slice(
-        path=path,
-        uid=str(data.SeriesInstanceUID),
-        description=str(data.get("SeriesDescription", "")),
-        position_mm=np.array(data.ImagePositionPatient, np.float64),
-        orientation=np.array(data.ImageOrientationPatient, np.float64),
-        pixel_mm=(row_mm, column_mm),
-        size=(int(data.Rows), int(data.Columns)),
-    )
-
-
-def _chosen(slices: list[_Slice], folder: Path, series: str | None) -> list[_Slice]:
-    names = {one.uid: one.description for one in slices}
-    if len(names) > 1:
-        wanted = [uid for uid, text in names.items() if series in (uid, text)]
-        if len(wanted) != 1:
-            listed = ", ".join(
-                f"{text or 'without description'} ({uid})" for uid, text in names.items()
-            )
-            asked = f"--series '{series}' names {len(wanted)} of" if series else "holds"
-            raise errors.UserError(
-                f"{folder}: {asked} {len(names)} series; choose one with --series: {listed}"
-            )
-        names = {wanted[0]: names[wanted[0]]}
-    return [one for one in slices if one.uid in names]
-
-
-def _check_spacing(slices: list[_Slice], folder: Path) -> None:
-    if len(slices) < 2:
-        raise errors.UserError(f"{folder}: a single slice; give the whole series")
+def _check_spacing(slices: Sequence[Slice], folder: Path) -> None:
+    normal = slices[0].normal
     steps = np.diff([one.position_mm for one in slices], axis=0)
-    along = steps @ slices[0].normal
+    along = steps @ normal
     usual = float(np.quantile(along, 0.5, method="lower"))
-    if along.min() <= _UNEVEN * max(usual, 1e-6):
-        raise errors.UserError(f"{folder}: slices at the same position; give one volume")
-    if np.abs(along - usual).max() > _UNEVEN * usual:
-        at = slices[int(np.abs(along - usual).argmax())].path.name
-        raise errors.UserError(
-            f"{folder}: a slice is missing, or slices are unevenly spaced, after {at};"
-            " export the whole series again"
-        )
-    sideways = steps - np.outer(along, slices[0].normal)
-    if np.abs(sideways).max() > _UNEVEN * usual:
-        raise errors.UserError(
-            f"{folder}: the slices are tilted (gantry tilt); resample it to a regular grid"
-        )
+    for (before, after), step, distance in zip(
+        itertools.pairwise(slices), steps, along, strict=True
+    ):
+        pair = f"{before.name} and {after.name}"
+        if distance <= _UNEVEN * max(usual, 1e-6):
+            raise errors.UserError(
+                f"{folder}: {pair} are at the same position; give one volume, each slice once"
+            )
+        if abs(distance - usual) > _UNEVEN * usual:
+            lacking = round(distance / usual) - 1
+            missing = lacking > 0 and abs(distance / usual - lacking - 1) < 2 * _UNEVEN
+            what = "a slice is missing" if missing else "slices are unevenly spaced"
+            raise errors.UserError(
+                f"{folder}: {what} between {pair} ({distance:g} mm, elsewhere {usual:g} mm);"
+                " export the whole series again"
+            )
+        if np.abs(step - distance * normal).max() > _UNEVEN * usual:
+            raise errors.UserError(
+                f"{folder}: the slices are tilted from {pair} on (gantry tilt);"
+                " resample it to a regular grid"
+            )
 
 
-def _grid(slices: list[_Slice]) -> geometry.Geometry:
+def _grid(slices: Sequence[Slice]) -> geometry.Geometry:
     first, last = slices[0], slices[-1]
     # PixelSpacing names the distance of rows (index y) first; the row's direction is index x.
     distance_mm = float((last.position_mm - first.position_mm) @ first.normal) / (len(slices) - 1)

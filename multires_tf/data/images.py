@@ -1,13 +1,14 @@
 """Reading and writing images, with checks that name the file and the remedy.
 
-Read: NIfTI, MetaImage, NRRD, or a folder with a DICOM series. Whatever fails a check raises
-`errors.UserError` in one line.
+Read: NIfTI, MetaImage, NRRD, a folder with a DICOM series, or one with the stations of an MR, which
+are fused. Whatever fails a check raises `errors.UserError` in one line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import tempfile
@@ -19,7 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from multires_tf import errors, runfolder
-from multires_tf.data import dicom, geometry, masks, nifti
+from multires_tf.data import dicom, geometry, intensity, masks, nifti, stations
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # What a CT in HU looks like: air below -600, and of all that is denser than lung the median is soft
@@ -34,12 +35,19 @@ _KEPT = (sitk.sitkInt16, sitk.sitkFloat32)
 _STDERR = threading.Lock()
 
 
-def read(path: Path, *, series: str | None = None, may_be_flat: bool = False) -> sitk.Image:
+def read(
+    path: Path,
+    *,
+    series: str | None = None,
+    modality: str | None = None,
+    may_be_flat: bool = False,
+) -> sitk.Image:
     """Reads a 3-D image and checks its voxels; int16 and float32 are kept, all else is float32.
 
     Args:
-      path: a file, or a folder with a DICOM series.
-      series: UID or description of the DICOM series, where a folder has several.
+      path: a file, a folder with a DICOM series, or a folder with the stations of an MR.
+      series: number, description or UID of the DICOM series, where a folder has several.
+      modality: MR or CT: what a DICOM series has to be.
       may_be_flat: voxels that are all the same are fine: a map, not a scan.
 
     Raises:
@@ -47,8 +55,13 @@ def read(path: Path, *, series: str | None = None, may_be_flat: bool = False) ->
         orthogonal; its voxels are not finite or all the same.
     """
     path = Path(path)
+    parts = stations_in(path)
+    if parts:
+        return stations.fuse(
+            [(part, read(part, series=series, modality=modality)) for part in parts]
+        )
     if path.is_dir():
-        image = dicom.read(path, series=series)
+        image = dicom.read(path, series=series, modality=modality)
     else:
         check_header(path)
         if path.name.lower().endswith(nifti.SUFFIXES):
@@ -66,20 +79,38 @@ def read(path: Path, *, series: str | None = None, may_be_flat: bool = False) ->
     return image
 
 
-def check_header(path: Path, *, series: str | None = None) -> geometry.Geometry:
+def stations_in(folder: Path) -> list[Path]:
+    """Returns the stations of an MR in a folder, by number; empty where there are none.
+
+    Raises:
+      UserError: a station is missing or there twice.
+    """
+    return stations.paths(folder, SUFFIXES)
+
+
+def check_header(
+    path: Path, *, series: str | None = None, modality: str | None = None
+) -> geometry.Geometry:
     """Checks all that can be told without reading voxels and returns the image's grid.
 
     Raises:
       UserError: as `read`, as far as the header shows it.
     """
     path = Path(path)
+    parts = stations_in(path)
+    if parts:
+        return stations.check(
+            [(part, check_header(part, series=series, modality=modality)) for part in parts]
+        )
     if path.is_dir():
-        return dicom.header(path, series=series)
+        return dicom.header(path, series=series, modality=modality)
     if not path.exists():
         raise errors.UserError(f"{path}: no such file; correct the path")
     if not path.name.lower().endswith(SUFFIXES):
         raise errors.UserError(f"{path}: not an image; give one of {', '.join(SUFFIXES)}")
     reader = _execute(path, _read_information)
+    if path.name.lower().endswith(nifti.SUFFIXES) and (fault := nifti.header_fault(path)):
+        raise errors.UserError(f"{path}: {fault}")
     _check_shape(reader, path)
     if not _is_placed(path):
         raise errors.UserError(
@@ -97,10 +128,10 @@ def check_header(path: Path, *, series: str | None = None) -> geometry.Geometry:
 
 
 def _is_placed(path: Path) -> bool:
-    """Whether the file gives its voxels a place; SimpleITK would make one up."""
+    """Whether a text header gives its voxels a place; SimpleITK would make one up."""
     name = path.name.lower()
     if name.endswith(nifti.SUFFIXES):
-        return nifti.is_placed(path)
+        return True  # `nifti.header_fault` has looked
     with open(path, "rb") as file:
         head = file.read(_TEXT_HEADER_BYTES)
     given = _NRRD_PLACE if name.endswith(".nrrd") else _META_PLACE
@@ -194,7 +225,7 @@ def check_ct_hu(image: sitk.Image, path: Path) -> None:
     its rescale intercept, or with it twice, another slope or the other sign fails one of the two.
     """
     array = sitk.GetArrayViewFromImage(image)
-    measured = array[array > masks.PADDING_HU]
+    measured = array[array > intensity.PADDING_HU]
     tissue = measured[measured > masks.BODY_HU]
     has_air = measured.size and measured.min() < _AIR_HU
     has_tissue = tissue.size >= _LEAST_TISSUE * measured.size and tissue.size
@@ -214,11 +245,16 @@ def check_overlap(mr: geometry.Geometry, ct: geometry.Geometry, *, mr_path: Path
         )
 
 
-def fingerprint(path: Path) -> list[int]:
-    """Returns bytes and time of change (ns) of a file, or of all files of a folder."""
-    files = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
-    states = [file.stat() for file in files]
-    return [sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)]
+def fingerprint(path: Path) -> str:
+    """Returns the SHA-256 of an image's bytes, of all its files where it is a folder."""
+    digest = hashlib.sha256()
+    for part in stations_in(path) or [path]:
+        files = sorted(entry for entry in part.rglob("*") if entry.is_file()) or [part]
+        for file in files:
+            with open(file, "rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+    return digest.hexdigest()
 
 
 def write(image: sitk.Image | np.ndarray, path: Path, *, grid: geometry.Geometry | None = None):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from multires_tf import errors
+
+# No tissue and no noise lies below: a scanner writes such values (-2000, -3024) where it has not
+# measured.
+PADDING_HU = -1100.0
+# The end of 12 bits: metal is brighter, and its streaks reach it.
+METAL_HU = 3071.0
 
 
 def percentile_range(
@@ -35,6 +41,24 @@ def mr_to_unit(mr: np.ndarray, low: float, high: float) -> np.ndarray:
     """Maps [low, high] to [0, 1] and clips; float32."""
     unit = (np.asarray(mr, np.float32) - np.float32(low)) * np.float32(1 / (high - low))
     return np.clip(unit, 0, 1)
+
+
+def measured(
+    ct_hu: np.ndarray, *, padding: Literal["air", "keep"], metal: Literal["air", "keep"]
+) -> np.ndarray:
+    """Returns where a CT's values are a measurement, bool; the rest is to become air.
+
+    Args:
+      ct_hu: in HU.
+      padding: air: values below PADDING_HU are none; keep: they are.
+      metal: air: values from METAL_HU on are none; keep: they are.
+    """
+    inside = np.ones(ct_hu.shape, bool)
+    if padding == "air":
+        inside &= ct_hu > PADDING_HU
+    if metal == "air":
+        inside &= ct_hu < METAL_HU
+    return inside
 
 
 def ct_to_unit(ct_hu: Any, window_hu: Sequence[float]) -> Any:

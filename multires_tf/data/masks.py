@@ -14,8 +14,6 @@ from skimage import filters
 
 # Between air (-1000 HU) and fat (-100 HU); skin crosses it half-way.
 BODY_HU = -500.0
-# No tissue and no noise lies below: a scanner writes such values where it has not measured.
-PADDING_HU = -1100.0
 # Of the MR's 99th percentile: keeps the logarithm of zero near the rest; air is never above.
 _LOG_FLOOR = 0.02
 _MOST_AIR = 0.2

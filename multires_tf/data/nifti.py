@@ -1,18 +1,23 @@
 """Whether a NIfTI file is sound. ITK's reader is too kind to be asked.
 
-It reads a file that is cut short, and turns voxels that are not finite into zeros, both without a
-word. So the bytes are looked at here.
+It reads a file that is cut short, turns voxels that are not finite into zeros, invents a spacing
+where there is none and chooses between two orientations, all without a word. So the bytes are
+looked at here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import io
+import itertools
 import math
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +25,30 @@ SUFFIXES = (".nii", ".nii.gz")
 _HEADER_BYTES = 544
 _CHUNK_BYTES = 1 << 24
 _FLOATS = {16: "f4", 64: "f8"}
+# sform and qform may differ by this share of a voxel at the corners: one of them was rounded.
+_SAME_PLACE = 0.5
+# Form and offset of the fields that are read here, by the length that a header begins with:
+# NIfTI-1 and NIfTI-2.
+_FIELDS = {
+    348: {
+        "dim": ("8h", 40),
+        "kind": ("2h", 70),
+        "pixdim": ("8f", 76),
+        "offset": ("f", 108),
+        "codes": ("2h", 252),
+        "quaternion": ("6f", 256),
+        "sform": ("12f", 280),
+    },
+    540: {
+        "kind": ("2h", 12),
+        "dim": ("8q", 16),
+        "pixdim": ("8d", 104),
+        "offset": ("q", 168),
+        "codes": ("2i", 344),
+        "quaternion": ("6d", 352),
+        "sform": ("12d", 400),
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,52 +64,72 @@ class Findings:
     not_finite: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _Layout:
-    offset: int
-    size: int
-    dtype: np.dtype | None
-
-
 def examine(path: Path) -> Findings:
     """Reads a NIfTI-1 or NIfTI-2 file, gzipped or not: by its first bytes, not by its name."""
-    with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
     try:
-        with gzip.open(path) if zipped else open(path, "rb") as stream:
+        with _opened(path) as stream:
             return _examine(stream)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return Findings(complete=False, not_finite=0)
 
 
-def is_placed(path: Path) -> bool:
-    """Tells whether the header says where the voxels lie: one of its two transforms is in use."""
+def header_fault(path: Path) -> str | None:
+    """Returns what is wrong with the voxel sizes or the orientation in a header, and the remedy.
+
+    None where all is well, or where there is no NIfTI header at all.
+    """
+    try:
+        with _opened(path) as stream:
+            fields = _fields(stream.read(_HEADER_BYTES))
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return None
+    if fields is None:
+        return None
+    pixdim = np.array(fields["pixdim"][1:4])
+    if not (np.isfinite(pixdim).all() and pixdim.min() > 0):
+        sizes = " x ".join(f"{value:g}" for value in pixdim)
+        return f"voxels of {sizes} mm (pixdim); correct the header"
+    has_qform, has_sform = (code > 0 for code in fields["codes"])
+    if not (has_qform or has_sform):
+        return (
+            "does not say where its voxels lie (sform and qform codes are 0);"
+            " convert it again from the original"
+        )
+    if has_qform and has_sform:
+        difference = np.reshape(fields["sform"], (3, 4)) - _qform(fields)
+        ends = [(0, max(1, length) - 1) for length in fields["dim"][1:4]]
+        corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
+        apart_mm = np.linalg.norm(corners @ difference.T, axis=1).max()
+        if not apart_mm <= _SAME_PLACE * pixdim.min():
+            return (
+                f"its sform and qform disagree by up to {apart_mm:.1f} mm;"
+                " set the code of the wrong one to 0"
+            )
+    return None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[gzip.GzipFile | io.BufferedReader]:
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path) if zipped else open(path, "rb") as stream:
-            header = stream.read(_HEADER_BYTES)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        return True  # damaged: for `examine` to say
-    for order in "<>":
-        if header[:4] == struct.pack(f"{order}i", 348) and len(header) >= 348:
-            return any(struct.unpack_from(f"{order}2h", header, 252))
-        if header[:4] == struct.pack(f"{order}i", 540) and len(header) >= 540:
-            return any(struct.unpack_from(f"{order}2i", header, 344))
-    return True
+    with gzip.open(path) if zipped else open(path, "rb") as stream:
+        yield stream
 
 
 def _examine(stream: gzip.GzipFile | io.BufferedReader) -> Findings:
-    layout = _layout(stream.read(_HEADER_BYTES))
-    if layout is None:
+    fields = _fields(stream.read(_HEADER_BYTES))
+    if fields is None:
         return Findings(complete=False, not_finite=0)
-    stream.seek(layout.offset)
-    left, not_finite = layout.size, 0
+    kind, bits = fields["kind"]
+    dtype = np.dtype(fields["order"] + _FLOATS[kind]) if kind in _FLOATS else None
+    dim = fields["dim"]
+    left = math.prod(max(1, length) for length in dim[1 : dim[0] + 1]) * bits // 8
+    not_finite = 0
+    stream.seek(int(fields["offset"][0]))
     while left > 0 and (chunk := stream.read(min(left, _CHUNK_BYTES))):
         left -= len(chunk)
-        if layout.dtype is not None:
-            whole = len(chunk) // layout.dtype.itemsize
-            voxels = np.frombuffer(chunk, layout.dtype, whole)
+        if dtype is not None:
+            voxels = np.frombuffer(chunk, dtype, len(chunk) // dtype.itemsize)
             not_finite += int(np.count_nonzero(~np.isfinite(voxels)))
     # A gzip's checksum is compared when its end is read.
     while stream.read(_CHUNK_BYTES):
@@ -88,20 +137,26 @@ def _examine(stream: gzip.GzipFile | io.BufferedReader) -> Findings:
     return Findings(complete=left == 0, not_finite=not_finite)
 
 
-def _layout(header: bytes) -> _Layout | None:
-    """Returns where the voxels lie, by the header; None if it is none."""
-    for order in "<>":
-        if header[:4] == struct.pack(f"{order}i", 348) and len(header) >= 348:
-            dims = struct.unpack_from(f"{order}8h", header, 40)
-            kind, bits = struct.unpack_from(f"{order}2h", header, 70)
-            (offset,) = struct.unpack_from(f"{order}f", header, 108)
-        elif header[:4] == struct.pack(f"{order}i", 540) and len(header) >= 540:
-            dims = struct.unpack_from(f"{order}8q", header, 16)
-            kind, bits = struct.unpack_from(f"{order}2h", header, 12)
-            (offset,) = struct.unpack_from(f"{order}q", header, 168)
-        else:
-            continue
-        voxels = math.prod(max(1, length) for length in dims[1 : dims[0] + 1])
-        dtype = np.dtype(order + _FLOATS[kind]) if kind in _FLOATS else None
-        return _Layout(offset=int(offset), size=voxels * bits // 8, dtype=dtype)
+def _fields(header: bytes) -> dict[str, Any] | None:
+    """Returns the fields of a header and the `order` of its bytes; None if it is none."""
+    for order, length in itertools.product("<>", _FIELDS):
+        if header[:4] == struct.pack(f"{order}i", length) and len(header) >= length:
+            forms = _FIELDS[length].items()
+            values = {k: struct.unpack_from(order + form, header, at) for k, (form, at) in forms}
+            return {"order": order, **values}
     return None
+
+
+def _qform(fields: dict[str, Sequence[float]]) -> np.ndarray:
+    """Returns the (3, 4) matrix of a qform (the NIfTI-1 standard, method 2)."""
+    b, c, d, *offset = fields["quaternion"]
+    a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    turn = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    handedness, *sizes = fields["pixdim"][:4]
+    return np.column_stack([turn * sizes * np.array([1, 1, -1 if handedness < 0 else 1]), offset])

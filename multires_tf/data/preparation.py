@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,6 +18,7 @@ from multires_tf import errors
 from multires_tf.data import (
     alignment,
     anatomy,
+    bias_field,
     geometry,
     intensity,
     masks,
@@ -37,6 +38,7 @@ class PreparedMr:
     Attributes:
       unit: float32 (z, y, x) in [0, 1]; 0 outside the field.
       field: bool, same shape; False where the scanner's field had ended.
+      body: bool, same shape; the body as the MR shows it.
       grid: the prepared grid.
       source: grid of the image as it came.
       low, high: intensities of the image that became 0 and 1.
@@ -45,6 +47,7 @@ class PreparedMr:
 
     unit: np.ndarray
     field: np.ndarray
+    body: np.ndarray
     grid: geometry.Geometry
     source: geometry.Geometry
     low: float
@@ -69,21 +72,18 @@ class Ct:
     Attributes:
       image: in canonical orientation and HU.
       body: bool (z, y, x), the body on the image's grid, the table left out.
+      measured: bool, same shape, where the values are a measurement.
       transform: from points of the MR's frame to the CT's, millimetres; None where they are one.
     """
 
     image: sitk.Image
     body: np.ndarray
+    measured: np.ndarray
     transform: sitk.Transform | None = None
 
     @property
     def grid(self) -> geometry.Geometry:
         return geometry.of_image(self.image)
-
-    @property
-    def measured(self) -> np.ndarray:
-        """bool, where the scanner has measured."""
-        return sitk.GetArrayViewFromImage(self.image) > masks.PADDING_HU
 
     def on(self, grid: geometry.Geometry, mask: np.ndarray, *, share: float) -> np.ndarray:
         """Returns a mask of this CT on a grid in the MR's frame."""
@@ -92,20 +92,29 @@ class Ct:
         )
 
 
-def ct_in_its_own_frame(image: sitk.Image, *, body: sitk.Image | None = None) -> Ct:
+def ct_in_its_own_frame(
+    image: sitk.Image,
+    *,
+    body: sitk.Image | None = None,
+    padding: Literal["air", "keep"] = "air",
+    metal: Literal["air", "keep"] = "keep",
+) -> Ct:
     """Finds the body in a CT, or takes a mask of it.
 
     Args:
       image: 3-D in HU, any orientation.
       body: 3-D, any grid in the CT's frame; above 0 is body. None finds it.
+      padding, metal: what becomes of values that are no measurement, see `intensity.measured`.
     """
     image = geometry.canonical_image(image)
-    own = geometry.of_image(image)
+    own, ct_hu = geometry.of_image(image), sitk.GetArrayViewFromImage(image)
+    measured = intensity.measured(ct_hu, padding=padding, metal=metal)
     if body is None:
-        return Ct(image, masks.ct_body(sitk.GetArrayViewFromImage(image), own.spacing_mm))
+        return Ct(image, masks.ct_body(ct_hu, own.spacing_mm), measured)
     given = geometry.canonical_image(body)
     mask = sitk.GetArrayViewFromImage(given) > 0
-    return Ct(image, resampling.resample_mask(mask, geometry.of_image(given), own, share=0.5))
+    mask = resampling.resample_mask(mask, geometry.of_image(given), own, share=0.5)
+    return Ct(image, mask, measured)
 
 
 def register(
@@ -150,6 +159,7 @@ def prepare_mr(
     spacing_mm: Sequence[float] | None,
     percentiles: Sequence[float],
     zero_is_outside: bool,
+    correction: Literal["n4", "none"] = "none",
     ct: Ct | None = None,
 ) -> PreparedMr:
     """Prepares an MR.
@@ -159,6 +169,7 @@ def prepare_mr(
       spacing_mm: (z, y, x) of the prepared grid; None keeps the image's own.
       percentiles: of the intensities inside the body that become 0 and 1.
       zero_is_outside: exact zeros that reach the border mark where the field ended.
+      correction: of the bias field.
       ct: where there is one; its body tells padding from a background which the scanner has set
         to zero.
 
@@ -170,6 +181,8 @@ def prepare_mr(
     own = geometry.of_image(image)
     grid = geometry.prepared_grid(own, spacing_mm)
     zero, body = _mr_body(image, zero_is_outside=zero_is_outside)
+    if correction == "n4":
+        image = bias_field.corrected(image, body)
     low, high = intensity.percentile_range(sitk.GetArrayViewFromImage(image), body, percentiles)
     if zero.any():
         known = ct.on(own, ct.body, share=0.5) if ct else body
@@ -177,11 +190,11 @@ def prepare_mr(
     field = resampling.resample_mask(~zero, own, grid, share=_WHOLLY)
     unit = intensity.mr_to_unit(resampling.resample(image, grid, fill=low), low, high)
     unit[~field] = 0
-    seen = field & resampling.resample_mask(body, own, grid, share=0.5)
-    if not seen.any():
+    body = field & resampling.resample_mask(body, own, grid, share=0.5)
+    if not body.any():
         raise errors.UserError("the MR's body is gone on the prepared grid; give finer voxels")
-    statistics = anatomy.statistics(unit, seen, grid.spacing_mm)
-    return PreparedMr(unit, field, grid, source, low, high, statistics)
+    statistics = anatomy.statistics(unit, body, grid.spacing_mm)
+    return PreparedMr(unit, field, body, grid, source, low, high, statistics)
 
 
 def _mr_body(image: sitk.Image, *, zero_is_outside: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -214,6 +227,6 @@ def prepare_ct(ct: Ct, mr: PreparedMr, *, air_hu: float) -> tuple[np.ndarray, np
     mask[inside & ct.on(mr.grid, ct.body, share=0.5)] = BODY
     if not (mask == BODY).any():
         raise errors.UserError("no part of the body is in both MR and CT; give a pair in one frame")
-    ct_hu = np.maximum(sitk.GetArrayViewFromImage(ct.image), np.float32(air_hu), dtype=np.float32)
-    image = geometry.to_image(ct_hu, ct.grid)
+    ct_hu = np.where(ct.measured, sitk.GetArrayViewFromImage(ct.image), air_hu)
+    image = geometry.to_image(np.maximum(ct_hu, air_hu).astype(np.float32), ct.grid)
     return resampling.resample(image, mr.grid, fill=air_hu, transform=ct.transform), mask

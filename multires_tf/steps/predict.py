@@ -106,8 +106,8 @@ def _new_subjects(
     source: pathlib.Path, output: pathlib.Path, series: str | None = None
 ) -> Iterator[predictors.Job]:
     """Yields the subjects of an image, a DICOM folder or a cohort."""
-    is_series = source.is_dir() and dicom.is_series_folder(source)
-    if is_series or (source.is_file() and source.suffix.lower() != ".csv"):
+    is_image = dicom.is_series_folder(source) or images.stations_in(source)
+    if is_image or (source.is_file() and source.suffix.lower() != ".csv"):
         yield predictors.Job(source.name.split(".")[0], source, output, series=series)
         return
     for one in cohort.discover(source):

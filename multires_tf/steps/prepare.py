@@ -171,10 +171,13 @@ def _load(one: cohort.Subject, series: str | None) -> dict[str, sitk.Image]:
     if one.ct is None:
         raise errors.UserError(f"{one.mr.parent}: subject {one.subject} has no ct; add it")
     # Headers first: they tell most mistakes in no time.
-    mr = images.check_header(one.mr, series=series)
-    ct = images.check_header(one.ct, series=series)
+    mr = images.check_header(one.mr, series=series, modality="MR")
+    ct = images.check_header(one.ct, series=series, modality="CT")
     images.check_overlap(mr, ct, mr_path=one.mr, ct_path=one.ct)
-    loaded = {"mr": images.read(one.mr, series=series), "ct": images.read(one.ct, series=series)}
+    loaded = {
+        "mr": images.read(one.mr, series=series, modality="MR"),
+        "ct": images.read(one.ct, series=series, modality="CT"),
+    }
     images.check_ct_hu(loaded["ct"], one.ct)
     if one.mask is not None:
         loaded["mask"] = images.read(one.mask)
@@ -190,7 +193,12 @@ def _prepare(
     air_hu = config.intensity.ct_window_hu[0]
     zero_is_outside = config.intensity.mr_zero_is_outside
     try:
-        ct = preparation.ct_in_its_own_frame(loaded["ct"], body=loaded.get("mask"))
+        ct = preparation.ct_in_its_own_frame(
+            loaded["ct"],
+            body=loaded.get("mask"),
+            padding=config.intensity.ct_padding,
+            metal=config.intensity.ct_metal,
+        )
         with progress.bar(words=f"register {one.subject}", unit="step") as bar:
             registered_ct, registered = preparation.register(
                 loaded["mr"],
@@ -204,6 +212,7 @@ def _prepare(
             spacing_mm=spacing_mm,
             percentiles=config.intensity.mr_percentiles,
             zero_is_outside=zero_is_outside,
+            correction=config.intensity.mr_bias_field,
             ct=registered_ct,
         )
         ct_hu, mask = preparation.prepare_ct(registered_ct, mr, air_hu=air_hu)
@@ -261,8 +270,8 @@ def _recipe(config: configs.Config, series: str | None) -> dict[str, Any]:
     }
 
 
-def _fingerprint(one: cohort.Subject) -> dict[str, list[int]]:
-    """Size and time of change of the input files: another image is another preparation."""
+def _fingerprint(one: cohort.Subject) -> dict[str, str]:
+    """Checksums of the input files: another image is another preparation."""
     marks = {}
     for role in _ROLES:
         path = getattr(one, role)

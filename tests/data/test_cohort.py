@@ -62,10 +62,20 @@ def test_two_candidates_for_a_role_are_refused(tmp_path, names, role):
         cohort.discover(tmp_path)
 
 
-def test_stations_alone_cannot_be_fused_yet(tmp_path):
+def test_stations_stand_for_the_mr_by_their_folder(tmp_path):
     touch(tmp_path, "a/mr_station1.nii.gz", "a/mr_station2.nii.gz", "a/ct.nii.gz")
-    with pytest.raises(errors.UserError, match="fusion of mr_station files is not available yet"):
-        cohort.discover(tmp_path)
+    touch(tmp_path, "b/mr_station1.nii.gz", "b/mr_station2.nii.gz", "b/ct.nii.gz")
+    assert [one.mr for one in cohort.discover(tmp_path)] == [tmp_path / "a", tmp_path / "b"]
+    listed = table(tmp_path, "subject,mr,ct\na,,a/ct.nii.gz\nb,,\n")
+    assert [one.mr for one in cohort.read(listed)] == [tmp_path / "a", tmp_path / "b"]
+
+
+def test_faults_of_single_subjects_are_collected_where_asked(tmp_path):
+    touch(tmp_path, "a/mr.nii.gz", "b/ct.nii.gz", "c/mr.nii", "c/mr.mha", "d/mr_station2.nii")
+    faults = {}
+    assert [one.subject for one in cohort.discover(tmp_path, faults=faults)] == ["a"]
+    assert list(faults) == ["b", "c", "d"]
+    assert faults["d"].endswith("d: mr_station1 is missing; add it, or number them from 1")
 
 
 def test_a_ct_alone_an_empty_folder_and_no_folder_are_refused(tmp_path):
@@ -109,7 +119,7 @@ def test_names_stay_strings_and_empty_cells_are_none(tmp_path):
         ("subject,ct\na,c\n", "no column 'mr'"),
         ("subject,mr,ct\n../a,m,c\n", "cannot name a folder"),
         ("subject,mr,ct\n,m,c\n", "cannot name a folder"),
-        ("subject,mr,ct\na,,c\n", "fusion of mr_station files is not available yet"),
+        ("subject,mr,ct\na,,c\n", "line 2: subject a has no mr, and .* no mr_station1"),
         ("subject,mr,ct\n", "no subject"),
         ("", "no column 'subject'"),
     ],

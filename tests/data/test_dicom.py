@@ -86,14 +86,14 @@ def test_one_of_several_series_is_chosen_by_uid_or_description(tmp_path):
 
 def test_a_missing_slice_is_refused(tmp_path):
     write_series(tmp_path, leave_out=(2,))
-    with pytest.raises(errors.UserError, match=r"a slice is missing.*after 8\.dcm"):
+    with pytest.raises(errors.UserError, match=r"missing between 8\.dcm and 6\.dcm \(6 mm"):
         dicom.read(tmp_path)
 
 
 def test_doubled_positions_are_refused(tmp_path):
     uid = write_series(tmp_path, prefix="a")
     write_series(tmp_path, prefix="b", uid=uid)
-    with pytest.raises(errors.UserError, match="slices at the same position"):
+    with pytest.raises(errors.UserError, match=r"a9\.dcm and b9\.dcm are at the same position"):
         dicom.read(tmp_path)
 
 
@@ -118,9 +118,101 @@ def test_slices_of_another_size_are_refused(tmp_path):
         dicom.read(tmp_path)
 
 
-def test_many_frames_in_a_file_are_refused(tmp_path):
+def test_many_frames_without_positions_are_refused(tmp_path):
     write_series(tmp_path, NumberOfFrames=2)
-    with pytest.raises(errors.UserError, match="many frames"):
+    with pytest.raises(errors.UserError, match=r"6\.dcm: many frames without their positions"):
+        dicom.read(tmp_path)
+
+
+def test_the_modality_chooses_and_a_scout_is_passed_over(tmp_path):
+    write_series(tmp_path, prefix="a", Modality="MR", leave_out=(3,))
+    write_series(tmp_path, prefix="b")
+    scout = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    write_series(tmp_path, prefix="c", Modality="MR", ImageType=scout, leave_out=(2, 3))
+    assert dicom.read(tmp_path, modality="MR").GetSize() == (5, 3, 3)
+    assert dicom.read(tmp_path, modality="CT").GetSize() == (5, 3, 4)
+    with pytest.raises(errors.UserError, match="holds CT and MR, not PT; give the PT here"):
+        dicom.read(tmp_path, modality="PT")
+
+
+def test_a_series_is_chosen_by_number_among_others_for_the_other_role(tmp_path):
+    write_series(tmp_path, prefix="a", SeriesNumber=4)
+    write_series(tmp_path, prefix="b", SeriesNumber=5, leave_out=(3,))
+    assert dicom.read(tmp_path, series="T1 VIBE,5").GetSize() == (5, 3, 3)
+
+
+def test_the_choice_is_offered_without_uids(tmp_path):
+    uids = [write_series(tmp_path, prefix=letter) for letter in "ab"]
+    with pytest.raises(errors.UserError) as caught:
+        dicom.read(tmp_path)
+    assert not any(uid in str(caught.value) for uid in uids)
+
+
+def test_uneven_spacing_is_told_from_a_missing_slice(tmp_path):
+    uid = write_series(tmp_path, leave_out=(3,))
+    write_slice(tmp_path / "x.dcm", STORED[3], (7.0, 8.0, 9 + 6 + 4.5), uid=uid)
+    with pytest.raises(errors.UserError, match=r"unevenly spaced between 7\.dcm and x\.dcm \(4\.5"):
+        dicom.read(tmp_path)
+
+
+def test_slices_of_mixed_orientation_are_refused_by_name(tmp_path):
+    uid = write_series(tmp_path)
+    write_slice(tmp_path / "x.dcm", STORED[0], (7, 8, 21), uid=uid, orientation=SAGITTAL)
+    with pytest.raises(errors.UserError, match=r"x\.dcm: differs in orientation"):
+        dicom.read(tmp_path)
+
+
+def test_a_slice_without_its_position_is_refused_by_name(tmp_path):
+    write_series(tmp_path, ImageOrientationPatient=None)
+    with pytest.raises(errors.UserError, match=r"6\.dcm: no ImageOrientationPatient"):
+        dicom.read(tmp_path)
+
+
+def write_enhanced(path, *, leave_out=()):
+    """All slices as frames of one file, the last slice first; the slope differs by frame."""
+    frames = [k for k in (3, 2, 1, 0) if k not in leave_out]
+    pixels = np.concatenate([STORED[k] for k in frames])
+    write_slice(path, pixels, (0, 0, 0), uid=generate_uid(), NumberOfFrames=len(frames))
+    data = pydicom.dcmread(path)
+    del data.ImagePositionPatient, data.ImageOrientationPatient, data.PixelSpacing
+    data.Rows = STORED.shape[1]
+
+    def item(**values):
+        made = pydicom.Dataset()
+        for name, value in values.items():
+            setattr(made, name, value)
+        return made
+
+    data.SharedFunctionalGroupsSequence = [
+        item(
+            PlaneOrientationSequence=[item(ImageOrientationPatient=list(AXIAL))],
+            PixelMeasuresSequence=[item(PixelSpacing=[2.0, 1.5])],
+        )
+    ]
+    data.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=[7.0, 8.0, 9.0 + 3 * k])],
+            PixelValueTransformationSequence=[item(RescaleSlope=k + 1, RescaleIntercept=-1000)],
+        )
+        for k in frames
+    ]
+    data.save_as(path)
+
+
+def test_frames_of_an_enhanced_file_are_sorted_rescaled_and_placed(tmp_path):
+    write_enhanced(tmp_path / "all.dcm")
+    image = dicom.read(tmp_path)
+    slopes = np.arange(1, 5).reshape(4, 1, 1)
+    assert np.array_equal(sitk.GetArrayFromImage(image), STORED * slopes - 1000.0)
+    grid = geometry.of_image(image)
+    assert grid.spacing_mm == (3.0, 2.0, 1.5)
+    assert grid.origin_mm == (7.0, 8.0, 9.0)
+
+
+def test_a_missing_frame_is_refused_by_number(tmp_path):
+    write_enhanced(tmp_path / "all.dcm", leave_out=(1,))
+    words = r"missing between all\.dcm, frame 3 and all\.dcm, frame 2"
+    with pytest.raises(errors.UserError, match=words):
         dicom.read(tmp_path)
 
 

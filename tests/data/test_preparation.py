@@ -32,6 +32,7 @@ def ct_image(ct_hu, grid=GRID):
 
 
 CT_HU = np.where(BODY, 50.0, -1000.0)
+EVERYWHERE = np.ones(GRID.size, bool)
 
 
 def test_the_range_of_the_body_becomes_0_to_1():
@@ -116,7 +117,7 @@ def test_where_the_ct_has_not_measured_there_is_no_truth():
 
 def test_a_body_in_one_field_only_is_refused():
     far = geometry.Geometry(GRID.size, GRID.spacing_mm, (80.0, 0.0, 0.0), GRID.direction)
-    ct = preparation.Ct(ct_image(np.where(X > 16, CT_HU, -1000), far), BODY)
+    ct = preparation.Ct(ct_image(np.where(X > 16, CT_HU, -1000), far), BODY, EVERYWHERE)
     with pytest.raises(errors.UserError, match="no part of the body is in both"):
         preparation.prepare_ct(ct, prepared(np.where(X < 16, mr_array(), 5)), air_hu=-1024)
 
@@ -124,7 +125,7 @@ def test_a_body_in_one_field_only_is_refused():
 def test_the_ct_follows_its_transform():
     """Moved by one voxel along x, everything of the CT is found one voxel on."""
     shift = sitk.TranslationTransform(3, (4.0, 0.0, 0.0))
-    ct = preparation.Ct(ct_image(CT_HU + X), BODY, shift)
+    ct = preparation.Ct(ct_image(CT_HU + X), BODY, EVERYWHERE, shift)
     ct_hu, mask = preparation.prepare_ct(ct, prepared(), air_hu=-1024)
     assert np.allclose(ct_hu[..., :-1], (CT_HU + X)[..., 1:], atol=1e-3)
     assert np.array_equal(mask[..., :-1] == 2, BODY[..., 1:])

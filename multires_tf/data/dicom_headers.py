@@ -1,0 +1,178 @@
+"""What the headers of DICOM files tell of their slices: plain files and enhanced multi-frame ones.
+
+Nothing that names a patient is read, and no UID leaves this module and `dicom` in a message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+
+from multires_tf import errors
+
+_NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_TAGS = [
+    *_NEEDED,
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "SeriesNumber",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+# Where an enhanced file keeps what a plain one keeps at its top level.
+_GROUPS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """What tells one series from another.
+
+    Attributes:
+      uid: never shown.
+      modality: MR, CT, ...
+      description: what the scanner's operator called it.
+      number: of the series in its study, as text.
+    """
+
+    uid: str
+    modality: str
+    description: str
+    number: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """One slice: a file, or a frame of one.
+
+    Attributes:
+      path: the file.
+      frame: index in an enhanced file; None for a plain one.
+      series: that it belongs to.
+      localizer: a scout, made for planning.
+      position_mm: (x, y, z) centre of its first pixel.
+      orientation: 6 direction cosines: along a row (index x), then along a column (index y).
+      pixel_mm: distance of rows and of columns.
+      size: rows and columns.
+      slope, intercept: of an enhanced file's stored values; ITK applies those of plain files.
+    """
+
+    path: Path
+    frame: int | None
+    series: Series
+    localizer: bool
+    position_mm: np.ndarray
+    orientation: np.ndarray
+    pixel_mm: tuple[float, float]
+    size: tuple[int, int]
+    slope: float
+    intercept: float
+
+    @property
+    def normal(self) -> np.ndarray:
+        """The direction across the slice."""
+        return np.cross(self.orientation[:3], self.orientation[3:])
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.path.name if self.frame is None else f"{self.path.name}, frame {self.frame + 1}"
+
+
+def read(folder: Path) -> list[Slice]:
+    """Reads the headers of all DICOM images in and below a folder; other files are passed over.
+
+    Raises:
+      UserError: a header is damaged, or lacks what places a slice in space; a colour image.
+    """
+    slices: list[Slice] = []
+    for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
+        data = _header(path)
+        if data is None or "Rows" not in data:
+            continue
+        if int(data.get("SamplesPerPixel") or 1) != 1:
+            raise errors.UserError(f"{path}: a colour image; give a scalar series")
+        slices += _slices(path, data)
+    return slices
+
+
+def _header(path: Path) -> pydicom.Dataset | None:
+    # Complaints about odd values would quote them on the terminal: names and UIDs among them.
+    with pydicom.config.disable_value_validation():
+        try:
+            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        except pydicom.errors.InvalidDicomError:
+            return None
+        except (EOFError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
+            raise errors.UserError(
+                f"{path}: its DICOM header is damaged; export the series again"
+            ) from None
+
+
+def _slices(path: Path, data: pydicom.Dataset) -> Iterator[Slice]:
+    frames = data.get("PerFrameFunctionalGroupsSequence")
+    if frames is None:
+        if int(data.get("NumberOfFrames") or 1) > 1:
+            raise errors.UserError(
+                f"{path}: many frames without their positions; export it as single slices"
+            )
+        yield _slice(path, data, None, {name: data.get(name) for name in _NEEDED})
+        return
+    shared = data.get("SharedFunctionalGroupsSequence")
+    for index, frame in enumerate(frames):
+        groups = [frame, *(shared or [])]
+        yield _slice(path, data, index, {name: _grouped(groups, name) for name in _GROUPS})
+
+
+def _grouped(groups: list[pydicom.Dataset], name: str):
+    """Returns a value of a frame's own functional group, else of the shared one, else None."""
+    for group in groups:
+        for item in group.get(_GROUPS[name]) or []:
+            if item.get(name) is not None:
+                return item.get(name)
+    return None
+
+
+def _slice(path: Path, data: pydicom.Dataset, frame: int | None, values: dict) -> Slice:
+    counts = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+    for name, count in counts.items():
+        if values[name] is None or len(values[name]) != count:
+            where = f"{path}" if frame is None else f"{path}, frame {frame + 1}"
+            raise errors.UserError(
+                f"{where}: no {name} in its header, so its place is unknown;"
+                " export the series again with it, or move this file away"
+            )
+    row_mm, column_mm = (float(value) for value in values["PixelSpacing"])
+    slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
+    return Slice(
+        path=path,
+        frame=frame,
+        series=Series(
+            uid=str(data.get("SeriesInstanceUID", "")),
+            modality=str(data.get("Modality", "")),
+            description=str(data.get("SeriesDescription", "")).strip(),
+            number=str(data.get("SeriesNumber") or ""),
+        ),
+        localizer="LOCALIZER" in [str(word).upper() for word in data.get("ImageType") or []],
+        position_mm=np.array(values["ImagePositionPatient"], np.float64),
+        orientation=np.array(values["ImageOrientationPatient"], np.float64),
+        pixel_mm=(row_mm, column_mm),
+        size=(int(data.Rows), int(data.Columns)),
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+    )
