@@ -51,6 +51,8 @@ def _run(chosen: argparse.Namespace) -> int:
             print(line)
     except errors.UserError as error:
         return _complain(str(error), 2)
+    except errors.Interruption as error:
+        return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("interrupted; the same command continues", 1)
     except OSError as error:
@@ -148,8 +150,11 @@ def _prepare(parser: _Parser) -> None:
 def _train(parser: _Parser) -> None:
     _workdir(parser)
     _config(parser)
-    text = "auto | cpu | cpu:0,cpu:1 | gpu:0 | gpu:0,gpu:1 ...; several are mirrored"
+    text = "auto (workers if TF_CONFIG is set, else all GPUs, else the CPU) | cpu | cpu:0,cpu:1 | "
+    text += "gpu:0 | gpu:0,gpu:1 ... (several are mirrored) | workers (the machines of TF_CONFIG)"
     parser.add_argument("--devices", default="auto", help=text)
+    text = "record steps 5 to 9 of this call for TensorBoard's profile tab"
+    parser.add_argument("--profile", action="store_true", help=text)
     parser.add_argument("--dry_run", action="store_true", help="check everything, train one step")
 
 
