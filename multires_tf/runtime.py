@@ -32,7 +32,8 @@ def start(*, seed: int, precision: str) -> None:
 
 def quiet() -> None:
     """Loads TensorFlow without its start-up notes, which no log level keeps off stderr."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Among several workers, TensorFlow tells at length of one that is lost; so do we, in a line.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if "TF_CONFIG" in os.environ else "2")
     if "tensorflow" in sys.modules:
         return
     sys.stderr.flush()

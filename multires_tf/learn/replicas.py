@@ -99,8 +99,7 @@ def together(strategy: tf.distribute.Strategy) -> Iterator[None]:
     except _LOST as error:
         if workers(strategy) == 1:
             raise
-        reason = " ".join(str(error.message).split())[:160]
         raise errors.Interruption(
             "another worker has gone, so this one stops too; start all of them again with the same "
-            f"command, and the run continues from its last checkpoint ({reason})"
+            "command, and the run continues from its last checkpoint"
         ) from error
