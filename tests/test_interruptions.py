@@ -54,7 +54,7 @@ def _kill(training: Watched, moment: str, wait_s: float) -> bool:
 
 @pytest.mark.slow
 def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_path):
-    flags = settings(steps=48, validate_every=4, report_every=2)
+    flags = settings(steps=24, validate_every=4, report_every=2)
     whole, killed = (prepared(tmp_path / name, phantoms, flags) for name in ("whole", "killed"))
     assert run("train", "--workdir", whole, *flags).returncode == 0
     chance, hits = random.Random(0), dict.fromkeys(("step", "validation", "checkpoint"), 0)

@@ -161,4 +161,4 @@ def test_volumes_that_changed_since_the_run_began_are_refused(finished, phantoms
         command("train", "--workdir", folder, *SETTINGS), capture_output=True, text=True, cwd=ROOT
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"{subject}/mr.ome.zarr: its contents are not those that the run began with" in done.stderr
+    assert f"{subject}/mr.ome.zarr: its contents are not those that" in done.stderr

@@ -118,26 +118,29 @@ def culprits(objective: keras.Model, batch: dict[str, Any]) -> list[int]:
     return found
 
 
-def estimate_statistics(
-    objective: keras.Model, batches: Any, strategy: tf.distribute.Strategy
-) -> None:
-    """Re-estimates the moving statistics of batch normalisation over `batches`; weights rest.
+def statistics_estimator(
+    objective: keras.Model, strategy: tf.distribute.Strategy
+) -> Callable[[Any], None] | None:
+    """Compiles a function that takes batch normalisation's moving statistics anew; weights rest.
 
     Args:
         objective: as in `build`.
-        batches: a finite dataset.
         strategy: that of the training.
+
+    Returns:
+        Function of a finite iterator of batches; None for a network without such statistics.
     """
     names = [tensor.name for tensor in objective.inputs]
+    counters = [v for v in objective.variables if v.path.endswith("/updates")]
 
     @tf.function(reduce_retracing=True, jit_compile=False)
     def forward(batch: dict[str, Any]) -> None:
         strategy.run(lambda b: objective([b[n] for n in names], training=True), args=(batch,))
 
-    counters = [v for v in objective.variables if v.path.endswith("/updates")]
-    if not counters:
-        return
-    for counter in counters:  # at zero an average begins anew
-        counter.assign(keras.ops.zeros_like(counter))
-    for batch in batches:
-        forward(batch)
+    def estimate(batches: Any) -> None:
+        for counter in counters:  # at zero an average begins anew
+            counter.assign(keras.ops.zeros_like(counter))
+        for batch in batches:
+            forward(batch)
+
+    return estimate if counters else None

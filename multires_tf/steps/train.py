@@ -263,14 +263,18 @@ class _Session:
         board.histograms(self.record.step, named)
         return found.scores
 
-    def estimate_statistics(self) -> None:
-        """Replaces batch norm's moving statistics by those over many training windows."""
+    @functools.cached_property
+    def statistics_estimator(self) -> Callable[[Any], None] | None:
         from multires_tf.learn import step
 
+        return step.statistics_estimator(self.objective, self.strategy)
+
+    def estimate_statistics(self) -> None:
+        """Replaces batch norm's moving statistics by those over many training windows."""
         count = -(-self.config.train.statistics_windows // self.config.sampling.batch)
-        seed = self.config.seed ^ _STATISTICS_SEED
-        if count:
-            step.estimate_statistics(self.objective, self.batches(0, count, seed), self.strategy)
+        if count and self.statistics_estimator:
+            seed = self.config.seed ^ _STATISTICS_SEED
+            self.statistics_estimator(self.batches(0, count, seed))
 
     def write_provenance(self) -> None:
         facts = runtime.provenance(self.config.seed)
