@@ -16,14 +16,15 @@ from absl.flags import argparse_flags
 
 from multires_tf import config, errors
 
+_AGAIN = "what was there before is kept; free some space and run the same command again"
 _DISK = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.ENOSPC: f"the disk is full; {_AGAIN}",
+    errno.EDQUOT: f"the disk quota is used up; {_AGAIN}",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "no permission to write here; choose another folder or ask its owner",
     errno.EPERM: "no permission to write here; choose another folder or ask its owner",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
-    errno.EFBIG: "the file grew beyond the allowed size; free some space and run again",
+    errno.EFBIG: f"the file grew beyond the allowed size; {_AGAIN}",
 }
 
 

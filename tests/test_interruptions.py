@@ -100,7 +100,10 @@ def test_a_disk_full_while_saving_keeps_the_checkpoint(kind, begun, tmp_path):
         else:
             limit = (size - 100, resource.RLIM_INFINITY)
             options["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        refused(run("train", "--workdir", folder, *flags, **options), "run the same command again")
+        refused(
+            run("train", "--workdir", folder, *flags, **options),
+            "what was there before is kept; free some space",
+        )
         assert last(folder).read_bytes() == before
         assert not list((folder / "checkpoints").glob(".*"))
         (folder.parent / "filler").unlink(missing_ok=True)

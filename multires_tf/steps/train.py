@@ -57,11 +57,11 @@ def run(
 
     strategy = runtime.strategy(devices)
     chief = replicas.is_chief(strategy)
-    with runfolder.locked(folder.lock) if chief else contextlib.nullcontext():
+    lock = runfolder.locked(folder.lock) if chief else contextlib.nullcontext()
+    with lock, replicas.together(strategy):
         try:
-            with replicas.together(strategy):
-                session = _Session.build(folder, config, strategy)
-                return session.try_one_step() if dry_run else session.train(profile)
+            session = _Session.build(folder, config, strategy)
+            return session.try_one_step() if dry_run else session.train(profile)
         except Exception as error:
             # A store that is damaged where it was not read before comes out of tf.data.
             told = pipeline.complaint(error)
@@ -153,7 +153,7 @@ class _Session:
 
         record = self.record
         if record.finished:
-            return [self.record.summary("was already finished")]
+            return [record.summary("was already finished")]
         if record.chief:
             self.write_provenance()
         board = record.open_board(
@@ -169,14 +169,13 @@ class _Session:
             smoothing=0.05,
             disable=not record.chief,
         )
-        profiled = profiling.profiled(self.step_function, self.folder.tensorboard)
-        chosen = (
-            profiled if profile and record.chief else contextlib.nullcontext(self.step_function)
-        )
+        chosen: Any = contextlib.nullcontext(self.step_function)
+        if profile and record.chief:
+            chosen = profiling.profiled(self.step_function, self.folder.tensorboard)
         with bar, chosen as function:
             self.advance(function, board, bar)
         board.close()
-        return [self.record.summary("finished")]
+        return [record.summary("finished")]
 
     def advance(self, function: Any, board: Any, bar: Any) -> None:
         """Trains from stop to stop until the record is finished."""
