@@ -8,12 +8,18 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from training_runs import ROOT, command
-from training_runs import TINY as SETTINGS
+
+ROOT = pathlib.Path(__file__).parent.parent
+SETTINGS = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "multires_tf", *map(str, arguments)]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:

@@ -1,4 +1,4 @@
-"""What tests of several files start from."""
+"""The cohort that trainings through the command line start from."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 TINY = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
 
 

@@ -11,30 +11,22 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 
 import pytest
+from training_runs import ROOT, prepared, run, settings
 
-ROOT = pathlib.Path(__file__).parent.parent
-TINY = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
 BROWSER = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> pathlib.Path:
+def trained(phantoms, tmp_path_factory) -> pathlib.Path:
     """A run of a few steps, profiled."""
-    phantoms, folder = (tmp_path_factory.mktemp("run") / name for name in ("phantoms", "w"))
-    flags = [*TINY, "--set", "train.steps=12", "--set", "train.validate_every=6"]
-    for words in (
-        ["phantom", "--out", phantoms, "--subjects", 3, "--seed", 1, "--spacing_mm", 14],
-        ["prepare", "--workdir", folder, *flags, "--data", phantoms],
-        ["train", "--workdir", folder, *flags, "--profile"],
-    ):
-        command = [sys.executable, "-m", "multires_tf", *map(str, words)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
+    folder, flags = tmp_path_factory.mktemp("run") / "w", settings(steps=12, validate_every=6)
+    prepared(folder, phantoms, flags)
+    done = run("train", "--workdir", folder, *flags, "--profile")
+    assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
 
