@@ -15,6 +15,7 @@ else
   WORKDIR ?= runs/$(EXP)
   OVERLAY ?= configs/overlays/laptop.yaml
 endif
+LOGDIR ?= $(WORKDIR)/tensorboard
 PHANTOM := runs/phantom/cohort.csv
 SETTINGS := --config $(CONFIG) $(if $(OVERLAY),--overlay $(OVERLAY))
 ifndef DATA
@@ -85,8 +86,8 @@ check: .venv/developer  ## format, lint and types
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-tensorboard: .venv/installed  ## TensorBoard on the run folder
-	.venv/bin/tensorboard --logdir $(WORKDIR)/tensorboard
+tensorboard: .venv/installed  ## TensorBoard on the run folder, or on LOGDIR
+	.venv/bin/tensorboard --logdir $(LOGDIR) $(ARGS)
 
 clean:  ## remove runs/smoke
 	rm -rf runs/smoke

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,22 +78,64 @@ def objective(config: configs.Config, nets: Any) -> Any:
     )
 
 
+def optimiser(config: configs.Config) -> Any:
+    """The optimiser of a config, not built yet."""
+    from multires_tf.learn import step
+
+    settings = config.train
+    return step.optimiser(
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        steps=settings.steps,
+        beta2=settings.adam_beta2,
+        epsilon=settings.adam_epsilon,
+        scaled=settings.precision == "mixed_float16",
+    )
+
+
+def record(run: runfolder.RunFolder, config: configs.Config, *, chief: bool) -> Any:
+    """What a run writes, at the start of the run."""
+    from multires_tf.learn import history
+    from multires_tf.learn import record as records
+
+    settings = config.train
+    return records.Record(
+        chief=chief,
+        history=history.History(settings.convergence_window, settings.steps),
+        table=run.history,
+        best=best(run),
+        last=last(run),
+        events=run.tensorboard,
+    )
+
+
 def training_windows(
-    config: configs.Config, volumes: list[Any], *, start_step: int, steps: int, seed: int
+    config: configs.Config,
+    volumes: list[Any],
+    *,
+    start_step: int,
+    steps: int,
+    seed: int,
+    shares: Sequence[int] = (0,),
+    of: int = 1,
 ) -> Any:
-    """The dataset of training batches from `start_step` on.
+    """The dataset of what the objective is fed from `start_step` on, and of where it comes from.
 
     Args:
         volumes: pipeline.Volume of the training subjects.
         start_step: of the first batch.
         steps: the step after the last batch.
-        seed: of windows and augmentation.
+        seed: of windows, augmentation and channel masks.
+        shares: of each batch; see pipeline.training_windows.
+        of: likewise.
     """
+    import tensorflow as tf
+
     from multires_tf.data import pipeline
 
     sampling = config.sampling
     supervised = config.network.scales if config.loss.deep_supervision else (1,)
-    return pipeline.training_windows(
+    dataset = pipeline.training_windows(
         volumes,
         seed=seed,
         batch=sampling.batch,
@@ -108,15 +151,21 @@ def training_windows(
         augment_share=sampling.augment_share,
         ct_window_hu=config.intensity.ct_window_hu,
         supervised_scales=supervised,
+        shares=shares,
+        of=of,
     )
 
+    def with_draw(element: dict[str, Any]) -> dict[str, Any]:
+        index = tf.cast(element["step"], tf.int32) * sampling.batch + element["index"]
+        return {**element, "draw": tf.stack([tf.fill(tf.shape(index), seed), index], axis=1)}
 
-def windows_of(config: configs.Config, volumes: list[Any], step: int) -> str:
-    """Names the windows that a step of training saw: subjects and first voxels."""
-    dataset = training_windows(config, volumes, start_step=step, steps=step + 1, seed=config.seed)
-    element = next(iter(dataset))
-    places = zip(element["subject"], element["start"], strict=True)
-    return ", ".join(f"{volumes[int(i)].subject} at {np.asarray(s).tolist()}" for i, s in places)
+    return dataset.map(with_draw)
+
+
+def window_names(batch: dict[str, Any], volumes: list[Any], places: Sequence[int]) -> str:
+    """Names some windows of a batch of `training_windows`: subjects and first voxels (z, y, x)."""
+    names = [volumes[int(index)].subject for index in batch["subject"]]
+    return ", ".join(f"{names[p]} at {np.asarray(batch['start'][p]).tolist()}" for p in places)
 
 
 def subjects(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> list[str]:

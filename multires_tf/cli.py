@@ -16,14 +16,15 @@ from absl.flags import argparse_flags
 
 from multires_tf import config, errors
 
+_AGAIN = "what was there before is kept; free some space and run the same command again"
 _DISK = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.ENOSPC: f"the disk is full; {_AGAIN}",
+    errno.EDQUOT: f"the disk quota is used up; {_AGAIN}",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "no permission to write here; choose another folder or ask its owner",
     errno.EPERM: "no permission to write here; choose another folder or ask its owner",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
-    errno.EFBIG: "the file grew beyond the allowed size; free some space and run again",
+    errno.EFBIG: f"the file grew beyond the allowed size; {_AGAIN}",
 }
 
 
@@ -51,6 +52,8 @@ def _run(chosen: argparse.Namespace) -> int:
             print(line)
     except errors.UserError as error:
         return _complain(str(error), 2)
+    except errors.Interruption as error:
+        return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("interrupted; the same command continues", 1)
     except OSError as error:
@@ -150,8 +153,11 @@ def _prepare(parser: _Parser) -> None:
 def _train(parser: _Parser) -> None:
     _workdir(parser)
     _config(parser)
-    text = "auto | cpu | cpu:0,cpu:1 | gpu:0 | gpu:0,gpu:1 ...; several are mirrored"
+    text = "auto (workers if TF_CONFIG is set, else all GPUs, else the CPU) | cpu | cpu:0,cpu:1 | "
+    text += "gpu:0 | gpu:0,gpu:1 ... (several are mirrored) | workers (the machines of TF_CONFIG)"
     parser.add_argument("--devices", default="auto", help=text)
+    text = "record steps 5 to 9 of this call for TensorBoard's profile tab"
+    parser.add_argument("--profile", action="store_true", help=text)
     parser.add_argument("--dry_run", action="store_true", help="check everything, train one step")
 
 

@@ -11,3 +11,13 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class Interruption(Exception):
+    """Something outside ended the work: nothing is lost, and the same command continues it.
+
+    The command line prints the message on one line of stderr and exits with code 1.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))

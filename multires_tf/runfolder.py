@@ -110,11 +110,18 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Works for a file and for a folder. The temporary name keeps the suffixes, since writers such as
     SimpleITK choose the format by them. An interrupted write leaves `path` as it was; what a killed
     one left behind goes when the next succeeds.
+
+    Raises:
+        OSError: as it was raised in the block; it names `path` where it named no file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(path)
     try:
-        yield beside
+        try:
+            yield beside
+        except OSError as error:
+            error.filename = error.filename or str(path)  # writes fail without saying where
+            raise
         if path.is_dir() and not path.is_symlink():
             retired = _beside(path)
             path.rename(retired)

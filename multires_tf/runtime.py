@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 import importlib
 import importlib.metadata
+import json
 import os
+import pathlib
 import platform
 import re
 import subprocess
 import sys
 from typing import Any
 
-from multires_tf import errors
+from multires_tf import errors, runfolder
 
 _PACKAGES = ("multires_tf", "tensorflow", "keras", "numpy", "SimpleITK", "tensorstore")
 
@@ -30,7 +32,8 @@ def start(*, seed: int, precision: str) -> None:
 
 def quiet() -> None:
     """Loads TensorFlow without its start-up notes, which no log level keeps off stderr."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Among several workers, TensorFlow tells at length of one that is lost; so do we, in a line.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if "TF_CONFIG" in os.environ else "2")
     if "tensorflow" in sys.modules:
         return
     sys.stderr.flush()
@@ -46,22 +49,56 @@ def quiet() -> None:
 
 
 def strategy(devices: str) -> Any:
-    """The distribution strategy for a `--devices` text.
+    """The distribution strategy for a `--devices` text; before TensorFlow touches a device.
 
     Args:
-        devices: "auto" (all GPUs, else the CPU), or names such as "cpu", "gpu:0,gpu:1".
+        devices: names such as "cpu" or "gpu:0,gpu:1", several of which are mirrored; "workers" (the
+            machines of TF_CONFIG, each with all its GPUs or its CPU; waits for all of them); or
+            "auto" (workers if TF_CONFIG is set, else all GPUs, else the CPU).
 
     Raises:
-        errors.UserError: a device that is not there, or a text of another form.
+        errors.UserError: a device that is not there, a text of another form, a bad TF_CONFIG.
     """
     import tensorflow as tf
 
-    if "TF_CONFIG" in os.environ:
-        raise errors.UserError("TF_CONFIG: training over several machines is not available yet")
+    if devices == "workers" or (devices == "auto" and "TF_CONFIG" in os.environ):
+        check_cluster(os.environ.get("TF_CONFIG"))
+        return tf.distribute.MultiWorkerMirroredStrategy()
     names = _device_names(devices, len(tf.config.list_physical_devices("GPU")))
     if len(names) == 1:
         return tf.distribute.OneDeviceStrategy(names[0])
     return tf.distribute.MirroredStrategy(names)
+
+
+def check_cluster(text: str | None) -> None:
+    """Checks the TF_CONFIG of one process, which TensorFlow would take for one machine or wait on.
+
+    Raises:
+        errors.UserError: it is missing, or does not say who the workers are and which one this is.
+    """
+    form = """{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}"""
+    if text is None:
+        raise errors.UserError(
+            f"TF_CONFIG: not set, but --devices workers needs it; set it to {form}"
+        )
+    try:
+        settings = json.loads(text)
+        jobs, task = settings["cluster"], settings["task"]
+        strangers = set(jobs) - {"chief", "worker"}
+        addresses = jobs[task["type"]]
+        known = isinstance(task["index"], int) and 0 <= task["index"] < len(addresses)
+        every = [address for job in jobs.values() for address in job]
+        named = all(re.fullmatch(r"[^\s:/]+:\d+", address) for address in every)
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.UserError(
+            f"TF_CONFIG: {type(error).__name__} {error}; set it to {form}"
+        ) from None
+    if strangers:
+        raise errors.UserError(f"TF_CONFIG: job {min(strangers)}; only chief and worker train here")
+    if not known:
+        raise errors.UserError(f"TF_CONFIG: there is no {task['type']} {task['index']}; correct it")
+    if not named or len(set(every)) < len(every):
+        raise errors.UserError("TF_CONFIG: give every worker an address host:port of its own")
 
 
 def _device_names(devices: str, gpus: int) -> list[str]:
@@ -105,6 +142,14 @@ def provenance(seed: int) -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
     }
+
+
+def write_provenance(path: pathlib.Path, facts: dict[str, Any], *, continued: bool) -> None:
+    """Writes what made a run, or adds to it what made one that continues."""
+    if continued and path.exists():
+        began = json.loads(path.read_text(encoding="utf-8"))
+        facts = {**began, "continued": [*began.get("continued", []), facts]}
+    runfolder.write_text(path, json.dumps(facts, indent=1) + "\n")
 
 
 def _version(package: str) -> str | None:

@@ -1,17 +1,14 @@
-"""The honest path from phantoms to a report, and training that is killed and continued."""
+"""The honest path from phantoms to a report."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import pathlib
-import random
-import signal
+import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -169,54 +166,18 @@ def test_the_export_agrees_in_a_fresh_process(finished):
     assert (finished / "saved_model" / "saved_model.pb").exists()
 
 
-def _changed(path: pathlib.Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
-
-
-def _kill_after_progress(process: subprocess.Popen, checkpoint: pathlib.Path, wait: float) -> bool:
-    """Kills a training a while after its next checkpoint; False if it ended before that."""
-    before = _changed(checkpoint)
-    while process.poll() is None and _changed(checkpoint) == before:
-        time.sleep(0.02)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=wait)
-        return False
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return True
-
-
-@pytest.mark.slow
-def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_path):
-    settings = [*SETTINGS, "--set", "train.steps=40", "--set", "train.validate_every=4"]
-    folders = {name: tmp_path / name for name in ("whole", "killed")}
-    for folder in folders.values():
-        run("prepare", "--workdir", folder, *settings, "--data", phantoms)
-    run("train", "--workdir", folders["whole"], *settings)
-    chance = random.Random(0)
-    kills = 0
-    for _ in range(4):
-        process = subprocess.Popen(
-            command("train", "--workdir", folders["killed"], *settings),
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        last = folders["killed"] / "checkpoints" / "last.npz"
-        kills += _kill_after_progress(process, last, wait=chance.uniform(0.0, 0.3))
-    run("train", "--workdir", folders["killed"], *settings)
-    assert kills >= 2
-    with (
-        np.load(folders["whole"] / "checkpoints" / "last.npz") as whole,
-        np.load(folders["killed"] / "checkpoints" / "last.npz") as killed,
-    ):
-        weights = [name for name in whole.files if name != "position"]
-        assert weights and set(whole.files) == set(killed.files)
-        for name in weights:
-            assert whole[name].tobytes() == killed[name].tobytes(), name
-    columns = [
-        [row[:3] for row in csv.reader((folder / "history.csv").open())]
-        for folder in folders.values()
-    ]
-    assert columns[0] == columns[1]
+def test_volumes_that_changed_since_the_run_began_are_refused(finished, phantoms, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    assert "already finished" in run("train", "--workdir", folder, *SETTINGS).stdout  # a mere copy
+    cohort = csv.DictReader((folder / "cohort.csv").open())
+    subject = next(row["subject"] for row in cohort if row["split"] == "train")
+    chunk = folder / "volumes" / subject / "mr.ome.zarr" / "0" / "0" / "0" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[-1] ^= 1
+    chunk.write_bytes(content)
+    done = subprocess.run(
+        command("train", "--workdir", folder, *SETTINGS), capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{subject}/mr.ome.zarr: its contents are not those that" in done.stderr

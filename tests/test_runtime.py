@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from multires_tf import errors, runtime
@@ -40,7 +42,38 @@ def test_mistakes(devices, gpus, words):
     assert words in str(caught.value)
 
 
-def test_several_machines_are_not_there_yet(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{}")
-    with pytest.raises(errors.UserError, match="TF_CONFIG"):
-        runtime.strategy("cpu")
+def _cluster(job="worker", index=0, **changes):
+    task = {"type": job, "index": index}
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    return json.dumps({"cluster": cluster, "task": task, **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "TF_CONFIG: not set, but --devices workers needs it"),
+        ("{}", "TF_CONFIG: KeyError 'cluster'"),
+        ("worker", "TF_CONFIG: JSONDecodeError"),
+        (_cluster(index=2), "there is no worker 2"),
+        (_cluster(job="ps"), "TF_CONFIG: KeyError 'ps'"),
+        (_cluster(cluster={"worker": ["a:1"], "evaluator": ["b:1"]}), "job evaluator; only chief"),
+        (_cluster(cluster={"worker": ["a", "b:1"]}), "an address host:port of its own"),
+        (_cluster(cluster={"worker": ["a:1", "a:1"]}), "an address host:port of its own"),
+    ],
+)
+def test_a_bad_cluster(text, words):
+    with pytest.raises(errors.UserError) as caught:
+        runtime.check_cluster(text)
+    assert words in str(caught.value)
+
+
+def test_a_good_cluster():
+    runtime.check_cluster(_cluster(index=1))
+    runtime.check_cluster(_cluster("chief", cluster={"chief": ["a:1"], "worker": ["b:1"]}))
+
+
+def test_what_a_run_was_made_with_is_kept_when_it_continues(tmp_path):
+    path = tmp_path / "provenance.json"
+    runtime.write_provenance(path, {"seed": 1}, continued=False)
+    runtime.write_provenance(path, {"seed": 2}, continued=True)
+    assert json.loads(path.read_text()) == {"seed": 1, "continued": [{"seed": 2}]}

@@ -202,16 +202,19 @@ def training_windows(
     augment_share: float,
     ct_window_hu: Sequence[float],
     supervised_scales: Sequence[int] = (1,),
+    shares: Sequence[int] = (0,),
+    of: int = 1,
     parallel: int | None = None,
 ) -> tf.data.Dataset:
     """Returns the batches of the steps `start_step`, ..., `steps` - 1, in that order.
 
-    The batch of a step does not depend on `start_step`, on `parallel` or on chance.
+    The batch of a step does not depend on `start_step`, on `parallel`, on chance or on how many
+    devices share it: `of` devices get the same windows as one, each its share.
 
     Args:
       volumes: the training subjects, in a fixed order.
       seed: of the run.
-      batch: B, windows a step.
+      batch: windows a step, over all devices; a multiple of `of`.
       window: (z, y, x) voxels that fix the branches' context; the paper's tile is as large.
       tile: (z, y, x) output voxels of a training window.
       scales: of the branches.
@@ -224,12 +227,15 @@ def training_windows(
       augment_share: share of windows that are rotated and scaled.
       ct_window_hu: HU of the CT units 0 and 1.
       supervised_scales: those that have "ct_<s>" and "weight_<s>".
+      shares: which shares of each step's batch to yield, one element each, in this order.
+      of: number of equal shares that a batch is cut into.
       parallel: batches made at a time; None leaves it to tf.data.
 
     Returns:
       A dataset of {"mr_<s>", "ct_<s>", "weight_<s>": (B, z, y, x, 1) float32 of the size that the
       branch at scale s reads (windows.branch_windows), "subject": (B,) int32
-      place in `volumes`, "start": (B, 3) int32 first level-1 voxels, "step": () int64}.
+      place in `volumes`, "start": (B, 3) int32 first level-1 voxels, "step": () int64,
+      "index": (B,) int32 place in the step's batch}, with B = batch / of.
 
     Raises:
       UserError: a store is missing or damaged, the stores of a subject differ in shape, or
@@ -252,7 +258,7 @@ def training_windows(
         augment_share=augment_share,
         ct_window_hu=(low_hu, high_hu),
     )
-    keys = recipe.keys
+    keys, size = recipe.keys, batch // of
     boxes = windows.branch_windows((0, 0, 0), tile, window=window, scales=scales)
     for volume in volumes:
         if len({pyramid.shape for pyramid in volume.pyramids.values()}) > 1:
@@ -260,24 +266,25 @@ def training_windows(
                 f"{volume.mr.parent}: stores differ in shape; delete them and run 'prepare' again"
             )
 
-    def make(step):
-        made = [
-            training_window(volumes, recipe, step=int(step), index=index) for index in range(batch)
-        ]
+    def make(step, indices):
+        made = [training_window(volumes, recipe, step=int(step), index=int(i)) for i in indices]
         values = [np.stack([arrays[key] for arrays, _, _ in made])[..., None] for key in keys]
         subjects, starts = ([one[i] for one in made] for i in (1, 2))
         return [*values, np.array(subjects, np.int32), np.array(starts, np.int32)]
 
-    def element(step):
+    def element(place):
+        step = place // len(shares)
+        share = tf.gather(tf.constant(list(shares), tf.int32), place % len(shares))
+        index = share * size + tf.range(size)
         types = [tf.float32] * len(keys) + [tf.int32, tf.int32]
-        *values, subject, start = tf.numpy_function(make, [step], types, stateful=False)
+        *values, subject, start = tf.numpy_function(make, [step, index], types, stateful=False)
         for key, value in zip(keys, values, strict=True):
-            value.set_shape((batch, *boxes[int(key.rpartition("_")[2])].size, 1))
-        subject.set_shape((batch,))
-        start.set_shape((batch, 3))
+            value.set_shape((size, *boxes[int(key.rpartition("_")[2])].size, 1))
+        subject.set_shape((size,))
+        start.set_shape((size, 3))
         arrays = dict(zip(keys, values, strict=True))
-        return {**arrays, "subject": subject, "start": start, "step": step}
+        return {**arrays, "subject": subject, "start": start, "step": step, "index": index}
 
     calls = tf.data.AUTOTUNE if parallel is None else parallel
-    dataset = tf.data.Dataset.range(start_step, steps)
+    dataset = tf.data.Dataset.range(start_step * len(shares), steps * len(shares))
     return dataset.map(element, num_parallel_calls=calls, deterministic=True).prefetch(2)

@@ -1,46 +1,104 @@
-"""TensorBoard: scalars, the config as text, and slices of a validation subject."""
+"""TensorBoard: scalars, pictures, histograms, the graph, the config and hyper-parameters."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+# One cell of a picture: a slice (rows, columns) and the values shown black and white.
+Cell = tuple[np.ndarray, float, float]
+
 
 class Board:
-    """Writes event files into one folder."""
+    """Writes event files into one folder, or nothing at all.
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self._writer = tf.summary.create_file_writer(str(folder))
+    Args:
+        folder: of the event files; None where another process writes them.
+    """
+
+    def __init__(self, folder: pathlib.Path | None) -> None:
+        self._folder = folder
+        if folder is None:
+            self._writer = tf.summary.create_noop_writer()
+        else:
+            self._writer = tf.summary.create_file_writer(str(folder))
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        """TensorFlow tells of a full disk in words only: gives the error its number back."""
+        try:
+            with self._writer.as_default(step):
+                yield
+            self._writer.flush()
+        except tf.errors.OpError as error:
+            for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                if os.strerror(number) in str(error):
+                    raise OSError(number, os.strerror(number), str(self._folder)) from None
+            raise
 
     def scalars(self, step: int, values: dict[str, float | None]) -> None:
         """Writes one number a name; absent ones are left out."""
-        with self._writer.as_default(step):
+        with self._writing(step):
             for name, value in values.items():
                 if value is not None:
                     tf.summary.scalar(name, value)
-        self._writer.flush()
 
     def text(self, name: str, content: str) -> None:
         """Writes text as a Markdown code block."""
         indented = "\n".join(f"    {line}" for line in content.splitlines())
-        with self._writer.as_default(0):
+        with self._writing(0):
             tf.summary.text(name, indented)
 
-    def slices(self, step: int, name: str, rows: list[list[tuple[np.ndarray, float, float]]]):
-        """Writes pictures side by side, grey between two values.
+    def picture(self, step: int, name: str, cells: Sequence[Cell], description: str) -> None:
+        """Writes slices side by side, grey between their two values.
 
         Args:
-            rows: of (slice (z, x) or (y, x), black, white); the slices of a row share a height.
+            step: of the training.
+            name: of the picture.
+            cells: of equal height.
+            description: what they are, from left to right.
         """
-        grey = [np.concatenate([_grey(*cell) for cell in row], axis=1) for row in rows]
-        width = max(row.shape[1] for row in grey)
-        padded = [np.pad(row, ((0, 2), (0, width - row.shape[1]))) for row in grey]
-        picture = np.concatenate(padded, axis=0)[None, ..., None]
-        with self._writer.as_default(step):
-            tf.summary.image(name, picture)
-        self._writer.flush()
+        grey = [np.pad(_grey(*cell), ((0, 0), (0, 2))) for cell in cells]
+        picture = np.concatenate(grey, axis=1)[None, :, :-2, None]
+        with self._writing(step):
+            tf.summary.image(name, picture, description=description)
+
+    def histograms(self, step: int, arrays: dict[str, Any]) -> None:
+        """Writes the distribution of the values of each array; those not finite are left out."""
+        with self._writing(step):
+            for name, array in arrays.items():
+                values = np.asarray(array, dtype=np.float32)
+                tf.summary.histogram(name, values[np.isfinite(values)])
+
+    def graph(self, network: Any) -> None:
+        """Writes the graph of one forward pass of a network with free edges."""
+        specs = [tf.TensorSpec((1, *i.shape[1:]), i.dtype, i.name) for i in network.inputs]
+        forward = tf.function(lambda inputs: network(inputs, training=False), jit_compile=False)
+        graph = forward.get_concrete_function(specs).graph
+        with self._writing(0):
+            tf.summary.graph(graph)
+
+    def hyper_parameters(self, values: dict[str, Any], metric: str) -> None:
+        """Writes the settings of the run, for comparison with other runs.
+
+        Args:
+            values: what the HParams tab shows; all but numbers, truth values and text become text.
+            metric: name of the scalar that runs are compared by.
+        """
+        from tensorboard.plugins.hparams import api
+
+        plain = {k: v if isinstance(v, (bool, int, float)) else str(v) for k, v in values.items()}
+        with self._writing(0):
+            keys = [api.HParam(key) for key in plain]
+            api.hparams_config(hparams=keys, metrics=[api.Metric(metric)])
+            api.hparams(plain)
 
     def close(self) -> None:
         self._writer.close()

@@ -9,22 +9,47 @@ from typing import Any
 
 from multires_tf import runfolder
 
-COLUMNS = ("step", "loss", "val_mae_hu", "learning_rate", "seconds", "waiting_share")
+COLUMNS = (
+    "step",
+    "loss",
+    "val_mae_hu",
+    "best_val_mae_hu",
+    "best_step",
+    "loss_change",
+    "last_step",
+    "learning_rate",
+    "seconds",
+    "waiting_share",
+)
 
 
 @dataclasses.dataclass
 class History:
-    """Rows of `history.csv`; a continued run starts from those of its checkpoint."""
+    """Rows of `history.csv`; a continued run starts from those of its checkpoint.
 
+    Attributes:
+        rows: one a reporting interval, keys are `COLUMNS`.
+        window: steps that the paper's rule of convergence looks at.
+        last_step: upper bound of the run.
+    """
+
+    window: int
+    last_step: int
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-    def add(self, **row: float | None) -> None:
+    def add(self, **row: float | None) -> dict[str, Any]:
+        """Adds a row and all that says when the run will stop; returns it."""
         self.rows.append({name: row.get(name) for name in COLUMNS})
+        best_step, best_hu = self.best()
+        self.rows[-1] |= {"loss_change": self.loss_change(), "last_step": self.last_step}
+        if best_step:
+            self.rows[-1] |= {"best_val_mae_hu": best_hu, "best_step": best_step}
+        return self.rows[-1]
 
     def write(self, path: pathlib.Path) -> None:
         """Writes the table; numbers keep their full precision, an absent one is an empty cell."""
         lines = [",".join(COLUMNS)]
-        lines += [",".join(_cell(row[name]) for name in COLUMNS) for row in self.rows]
+        lines += [",".join(_cell(row.get(name)) for name in COLUMNS) for row in self.rows]
         runfolder.write_text(path, "\n".join(lines) + "\n")
 
     def best(self) -> tuple[int, float]:
@@ -38,22 +63,24 @@ class History:
         waited = sum(row["seconds"] * row["waiting_share"] for row in self.rows)
         return waited / seconds if seconds else 0.0
 
-    def converged(self, window: int, change: float) -> bool:
-        """Whether the mean loss of the last `window` steps differs too little from the one before.
+    def loss_change(self) -> float | None:
+        """Change of the mean loss over the last `window` steps, as a share of that before.
 
         Kläser et al. 2020, section 2.3: "a sub 5% loss change over a period of 5000 iterations".
-
-        Args:
-            window: steps.
-            change: share of the earlier mean's size; 0 never converges.
+        None before two windows have passed.
         """
-        if not change or not self.rows or self.rows[-1]["step"] < 2 * window:
-            return False
-        end = self.rows[-1]["step"]
+        if not self.rows or self.rows[-1]["step"] < 2 * self.window:
+            return None
+        end, window = self.rows[-1]["step"], self.window
         last = _mean(r["loss"] for r in self.rows if end - window < r["step"])
         rows = (r for r in self.rows if end - 2 * window < r["step"] <= end - window)
         before = _mean(r["loss"] for r in rows)
-        return abs(last - before) < change * abs(before)
+        return abs(last - before) / abs(before) if before else None
+
+    def converged(self, change: float) -> bool:
+        """Whether the loss has changed by less than `change`; 0 never converges."""
+        found = self.loss_change()
+        return bool(change) and found is not None and found < change
 
 
 def _mean(values: Any) -> float:

@@ -23,17 +23,21 @@ class Interval:
 
     Attributes:
         means: of each part of the loss, over the steps.
+        gradients: of the last step, in the weights' order.
+        steps: how many.
         seconds: wall time.
         waiting_share: of that time, spent waiting for data.
     """
 
     means: dict[str, float]
+    gradients: list[Any]
+    steps: int
     seconds: float
     waiting_share: float
 
 
 def advance(
-    step_function: Callable[[Any], dict[str, Any]],
+    step_function: Callable[[Any], tuple[dict[str, Any], list[Any]]],
     batches: Iterator[Any],
     *,
     first: int,
@@ -44,21 +48,23 @@ def advance(
     """Runs the steps `first` to `last`, the latter not included.
 
     Args:
-        step_function: from a batch to scalar losses.
+        step_function: from a batch to scalar losses and gradients.
         batches: one a step.
         watched: names among the losses that must stay finite.
         after_step: called after each step, for a progress bar.
 
     Raises:
-        NotFinite: one of `watched` is not; the weights are no longer to be trusted.
+        NotFinite: one of `watched` is not.
     """
     sums: dict[str, float] = {}
+    gradients: list[Any] = []
     waited, began = 0.0, time.perf_counter()
     for step in range(first, last):
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
-        for name, value in step_function(batch).items():
+        parts, gradients = step_function(batch)
+        for name, value in parts.items():
             number = float(value)
             if name in watched and not math.isfinite(number):
                 raise NotFinite(step, name)
@@ -66,4 +72,4 @@ def advance(
         after_step()
     seconds = time.perf_counter() - began
     means = {name: total / (last - first) for name, total in sums.items()}
-    return Interval(means, seconds, waited / seconds)
+    return Interval(means, gradients, last - first, seconds, waited / seconds)

@@ -48,7 +48,7 @@ def affine(x: Any, scale: Any, offset: Any) -> Any:
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """Normalises channels over all other axes.
+    """Normalises channels over all other axes, and over all devices that share the batch.
 
     Args:
         x: (B, Z, Y, X, C).
@@ -60,6 +60,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any,
         The normalised tensor in the type of x, the mean (C,) and the biased variance (C,).
     """
     fast = specialised()
+    if fast is not None and fast.replicas() > 1:
+        return _scaled(x, gamma, beta, epsilon, *fast.shared_moments(x))
     if fast is not None and fast.handles(x):
         return fast.batch_norm(x, gamma, beta, epsilon)
     return plain_batch_norm(x, gamma, beta, epsilon)
@@ -67,7 +69,11 @@ def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any,
 
 def plain_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
     """`batch_norm` in keras.ops alone."""
-    mean, variance = (ops.reshape(m, (-1,)) for m in moments(x, (0, 1, 2, 3)))
+    return _scaled(x, gamma, beta, epsilon, *moments(x, (0, 1, 2, 3)))
+
+
+def _scaled(x: Any, gamma: Any, beta: Any, epsilon: float, mean: Any, variance: Any) -> tuple:
+    mean, variance = ops.reshape(mean, (-1,)), ops.reshape(variance, (-1,))
     scale = gamma * ops.rsqrt(variance + epsilon)
     return affine(x, scale, beta - mean * scale), mean, variance
 

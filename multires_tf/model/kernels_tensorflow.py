@@ -32,6 +32,21 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
+def replicas() -> int:
+    """Devices that share the batch of the running step."""
+    in_step = tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context()
+    return tf.distribute.get_strategy().num_replicas_in_sync if in_step else 1
+
+
+def shared_moments(x: Any) -> tuple[Any, Any]:
+    """Mean and biased variance (C,) of channels over the shares of all devices, all of one size."""
+    x = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
+    replica = tf.distribute.get_replica_context()
+    mean = replica.all_reduce("MEAN", tf.reduce_mean(x, axis=(0, 1, 2, 3)))
+    variance = tf.reduce_mean(tf.square(x - mean), axis=(0, 1, 2, 3))
+    return mean, replica.all_reduce("MEAN", variance)
+
+
 def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
     """`kernels.batch_norm`: the fused kernel on a 4-D view of the 5-D tensor."""
     flat = tf.reshape(x, (1, -1, 1, x.shape[-1]))

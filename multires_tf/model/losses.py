@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
+_FACTORS = {"half": 0.5, "full": 1.0}  # of the log variance
+
 
 class _VoxelLoss(keras.layers.Layer):
     """Weighted mean of a voxel-wise loss."""
@@ -19,13 +21,17 @@ class _VoxelLoss(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
 
     def _reduce(self, voxelwise: Any, weight: Any) -> Any:
-        axes = tuple(range(1, len(voxelwise.shape)))
-        if weight is None:
-            weight = ops.ones_like(voxelwise)
-        total = ops.sum(weight * voxelwise, axis=axes)
-        loss = ops.mean(total / ops.maximum(ops.sum(weight, axis=axes), 1.0))
+        loss = _mean(voxelwise, weight)
         self.add_loss(loss)
         return loss
+
+
+def _mean(voxelwise: Any, weight: Any) -> Any:
+    axes = tuple(range(1, len(voxelwise.shape)))
+    if weight is None:
+        weight = ops.ones_like(voxelwise)
+    total = ops.sum(weight * voxelwise, axis=axes)
+    return ops.mean(total / ops.maximum(ops.sum(weight, axis=axes), 1.0))
 
 
 @keras.saving.register_keras_serializable("multires_tf")
@@ -66,8 +72,7 @@ class GaussianNLL(_VoxelLoss):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if variance_term not in ("half", "full"):
-            raise ValueError(f"variance_term is half or full, not {variance_term!r}")
+        _check(variance_term)
         self.beta, self.stabiliser, self.variance_term = beta, stabiliser, variance_term
 
     def call(self, mean: Any, log_var: Any, truth: Any, weight: Any = None) -> Any:
@@ -79,10 +84,8 @@ class GaussianNLL(_VoxelLoss):
             truth: of the same shape.
             weight: of the same shape, or None for 1 everywhere.
         """
-        s = log_var
-        if self.stabiliser > 0:
-            s = ops.logaddexp(s, ops.log(ops.cast(self.stabiliser, s.dtype)))
-        factor = 0.5 if self.variance_term == "half" else 1.0
+        s = _stabilised(log_var, self.stabiliser)
+        factor = _FACTORS[self.variance_term]
         voxelwise = 0.5 * ops.exp(-s) * ops.square(truth - mean) + factor * s
         if self.beta > 0:
             weighted = voxelwise * ops.stop_gradient(ops.exp(self.beta * s))
@@ -92,3 +95,40 @@ class GaussianNLL(_VoxelLoss):
     def get_config(self) -> dict:
         own = {"beta": self.beta, "stabiliser": self.stabiliser}
         return {**super().get_config(), **own, "variance_term": self.variance_term}
+
+
+@keras.saving.register_keras_serializable("multires_tf")
+class VarianceTerm(keras.layers.Layer):
+    """The part of `GaussianNLL` that is the log variance's own; to be watched, not minimised.
+
+    Args:
+        stabiliser: as in GaussianNLL.
+        variance_term: likewise.
+    """
+
+    def __init__(
+        self, *, stabiliser: float = 0.0, variance_term: str = "half", **kwargs: Any
+    ) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        _check(variance_term)
+        self.stabiliser, self.variance_term = stabiliser, variance_term
+
+    def call(self, log_var: Any, weight: Any = None) -> Any:
+        """Returns the weighted mean of 1/2 s or s; log_var and weight as in GaussianNLL."""
+        s = _stabilised(log_var, self.stabiliser)
+        return ops.stop_gradient(_FACTORS[self.variance_term] * _mean(s, weight))
+
+    def get_config(self) -> dict:
+        own = {"stabiliser": self.stabiliser, "variance_term": self.variance_term}
+        return {**super().get_config(), **own}
+
+
+def _check(variance_term: str) -> None:
+    if variance_term not in _FACTORS:
+        raise ValueError(f"variance_term is half or full, not {variance_term!r}")
+
+
+def _stabilised(log_var: Any, stabiliser: float) -> Any:
+    if stabiliser > 0:
+        return ops.logaddexp(log_var, ops.log(ops.cast(stabiliser, log_var.dtype)))
+    return log_var

@@ -21,7 +21,8 @@ def build(
 
     Inputs, by name: those of the network, "draw" (int32 (B, 2)) if channels are dropped, and for
     each supervised scale s the truth "ct_<s>" (unit CT) and its "weight_<s>", (B, Z, Y, X, 1).
-    Outputs are scalars: "loss", the sum, and its parts "likelihood" or "square" and "deep".
+    Outputs are scalars: "loss", the sum, and its parts "likelihood" (and the two that this consists
+    of, "residual_term" and "variance_term") or "square", and "deep".
 
     Args:
         nets: the networks; with "log_var" among the outputs the loss is a likelihood.
@@ -38,7 +39,12 @@ def build(
         layer = losses.GaussianNLL(
             variance_term=variance_term, stabiliser=stabiliser, beta=beta, name="gaussian_nll"
         )
-        parts = {"likelihood": layer(outputs["ct"], outputs["log_var"], truth, weight)}
+        likelihood = layer(outputs["ct"], outputs["log_var"], truth, weight)
+        term = losses.VarianceTerm(
+            variance_term=variance_term, stabiliser=stabiliser, name="variance_term"
+        )(outputs["log_var"], weight)
+        parts = {"likelihood": likelihood}
+        parts |= {"residual_term": likelihood - term, "variance_term": term}
     else:
         parts = {"square": losses.SquaredError(name="squared_error")(outputs["ct"], truth, weight)}
     total = next(iter(parts.values()))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import json
 import math
 import pathlib
-import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
 
-from multires_tf import assembly, errors, runfolder, runtime, synthesis, validation
+from multires_tf import assembly, errors, runfolder, runtime, strict, validation
 from multires_tf import config as configs
-from multires_tf.data import pipeline
+from multires_tf.data import checksums, pipeline
 
 # Re-estimation reads windows of its own, apart from those that training sees.
 _STATISTICS_SEED = 1_000_003
@@ -28,19 +28,23 @@ def run(
     workdir: pathlib.Path,
     config: configs.Config,
     devices: str = "auto",
+    profile: bool = False,
     dry_run: bool = False,
 ) -> list[str]:
     """Trains the network of `config` on the prepared cohort in `workdir`.
 
     Args:
-        workdir: run folder that `prepare` filled.
+        workdir: run folder that `prepare` filled; where several machines train, on a file system
+            that they share.
         config: must be the one that the folder was prepared with.
         devices: see runtime.strategy.
+        profile: records some steps for TensorBoard's profile tab.
         dry_run: builds everything and trains one step, but keeps nothing.
 
     Raises:
-        errors.UserError: nothing prepared, another config, another process at work, a loss that is
-            not finite.
+        errors.UserError: nothing prepared, another config, volumes changed since the run began,
+            another process at work, devices that are not there, a loss that is not finite.
+        errors.Interruption: another machine has gone.
     """
     folder = runfolder.RunFolder(workdir)
     prepared = configs.parse(folder.need(folder.config, "prepare"))
@@ -48,11 +52,16 @@ def run(
     if difference:
         advice = "use the same config, or another --workdir"
         raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
-    with runfolder.locked(folder.lock):
-        runtime.start(seed=config.seed, precision=config.train.precision)
-        session = _Session.build(folder, config, devices)
+    runtime.start(seed=config.seed, precision=config.train.precision)
+    from multires_tf.learn import replicas
+
+    strategy = runtime.strategy(devices)
+    chief = replicas.is_chief(strategy)
+    lock = runfolder.locked(folder.lock) if chief else contextlib.nullcontext()
+    with lock, replicas.together(strategy):
         try:
-            return session.try_one_step() if dry_run else session.train()
+            session = _Session.build(folder, config, strategy)
+            return session.try_one_step() if dry_run else session.train(profile)
         except Exception as error:
             # A store that is damaged where it was not read before comes out of tf.data.
             told = pipeline.complaint(error)
@@ -63,235 +72,232 @@ def run(
 
 @dataclasses.dataclass
 class _Session:
-    """One process' part of a run: the built model, its position and where it writes."""
+    """One process' part of a run: the built model, the data, and the record of the run."""
 
     folder: runfolder.RunFolder
     config: configs.Config
     strategy: Any
     nets: Any
     objective: Any
-    adam: Any
+    rule: Any
     training: list[Any]
-    validation: list[Any]
-    history: Any
-    finished: bool = False
-    step: int = 0
-    saved: float = dataclasses.field(default_factory=time.monotonic)
+    held_out: list[Any]
+    record: Any
 
     @classmethod
-    def build(cls, folder: runfolder.RunFolder, config: configs.Config, devices: str) -> _Session:
-        from multires_tf.learn import history, step
+    def build(cls, folder: runfolder.RunFolder, config: configs.Config, strategy: Any) -> _Session:
+        from multires_tf.learn import replicas
 
-        strategy = runtime.strategy(devices)
-        replicas = strategy.num_replicas_in_sync
-        if config.sampling.batch % replicas:
-            law = f"{config.sampling.batch} windows do not divide over {replicas} devices"
-            raise errors.UserError(f"sampling.batch: {law}; set a multiple of {replicas}")
-        settings = config.train
+        count = strategy.num_replicas_in_sync
+        if config.sampling.batch % count:
+            law = f"{config.sampling.batch} windows do not divide over {count} devices"
+            raise errors.UserError(f"sampling.batch: {law}; set a multiple of {count}")
+        flagged = config.sampling.use_flagged
+        training = assembly.training_volumes(folder, "train", flagged=flagged)
+        held_out = assembly.training_volumes(folder, "validation")
         with strategy.scope():
             nets = assembly.networks(config)
             objective = assembly.objective(config, nets)
-            adam = step.optimiser(
-                learning_rate=settings.learning_rate,
-                schedule=settings.schedule,
-                steps=settings.steps,
-                beta2=settings.adam_beta2,
-                epsilon=settings.adam_epsilon,
-                clip=settings.gradient_clip,
-                scaled=settings.precision == "mixed_float16",
-            )
-            adam.build(objective.trainable_variables)
-        session = cls(
-            folder,
-            config,
-            strategy,
-            nets,
-            objective,
-            adam,
-            assembly.training_volumes(folder, "train", flagged=config.sampling.use_flagged),
-            assembly.training_volumes(folder, "validation"),
-            history.History(),
-        )
-        session.restore()
+            rule = assembly.optimiser(config)
+            rule.build(objective.trainable_variables)
+        record = assembly.record(folder, config, chief=replicas.is_chief(strategy))
+        session = cls(folder, config, strategy, nets, objective, rule, training, held_out, record)
+        record.restore(session.variables)
+        if record.chief:
+            session.check_stores()
+        replicas.agree(strategy, record.step)
         return session
 
     @property
     def variables(self) -> list[Any]:
         """Everything that a step changes; the network's come first, so that it can load alone."""
-        return [*self.nets.plain.variables, *self.adam.variables]
+        return [*self.nets.plain.variables, *self.rule.variables]
 
-    def restore(self) -> None:
-        """Takes up the last checkpoint, if there is one."""
-        from multires_tf.learn import checkpoints
+    def check_stores(self) -> None:
+        """Refuses volumes that have changed since the run began; notes what they are now."""
+        stores = {
+            f"{volume.subject}/{role}": self.folder.volume(volume.subject, role)
+            for volume in (*self.training, *self.held_out)
+            for role in volume.pyramids
+        }
+        known = self.record.facts.get("stores", {})
+        now = checksums.marks(stores, known)
+        if known:
+            checksums.check(stores, now, known)
+        self.record.facts |= {
+            "stores": now,
+            "spacing_mm": assembly.spacing_mm(self.training),
+            "mr_statistics": assembly.mr_statistics(self.training),
+        }
 
-        path = assembly.last(self.folder)
-        if path.exists():
-            position = checkpoints.load(path, self.variables)
-            self.step, self.finished = position["step"], position["finished"]
-            self.history.rows = position["history"]
+    @functools.cached_property
+    def step_function(self) -> Any:
+        from multires_tf.learn import step
+
+        clip = self.config.train.gradient_clip
+        return step.build(self.objective, self.rule, self.strategy, clip=clip)
 
     def try_one_step(self) -> list[str]:
-        from multires_tf.learn import loop, step
+        from multires_tf.learn import loop
 
-        function = step.build(self.objective, self.adam, self.strategy)
+        first, last = self.record.step, self.record.step + 1
         done = loop.advance(
-            function,
-            self.batches(self.step, self.step + 1),
-            first=self.step,
-            last=self.step + 1,
+            self.step_function,
+            self.batches(first, last),
+            first=first,
+            last=last,
             watched=("loss",),
             after_step=lambda: None,
         )
         return [f"dry run: one step took {done.seconds:.1f} s, loss {done.means['loss']:.4f}"]
 
-    def train(self) -> list[str]:
+    def train(self, profile: bool) -> list[str]:
         """Runs until the last step or until convergence, checkpointing on the way."""
-        from multires_tf.learn import board, loop, step
+        from multires_tf.learn import profiling
 
-        if self.finished:
-            return [self.summary("was already finished")]
+        record = self.record
+        if record.finished:
+            return [record.summary("was already finished")]
+        if record.chief:
+            self.write_provenance()
+        board = record.open_board(
+            config=configs.dump(self.config),
+            settings=dict(strict.leaves(strict.plain(self.config))),
+            network=self.nets.plain,
+        )
+        bar = tqdm.tqdm(
+            total=self.config.train.steps,
+            initial=record.step,
+            desc="train",
+            unit="step",
+            smoothing=0.05,
+            disable=not record.chief,
+        )
+        chosen: Any = contextlib.nullcontext(self.step_function)
+        if profile and record.chief:
+            chosen = profiling.profiled(self.step_function, self.folder.tensorboard)
+        with bar, chosen as function:
+            self.advance(function, board, bar)
+        board.close()
+        return [record.summary("finished")]
+
+    def advance(self, function: Any, board: Any, bar: Any) -> None:
+        """Trains from stop to stop until the record is finished."""
+        from multires_tf.learn import loop
+
         settings = self.config.train
-        self.write_provenance()
-        events = board.Board(self.folder.tensorboard)
-        events.text("config", configs.dump(self.config))
-        function = step.build(self.objective, self.adam, self.strategy)
-        batches = self.batches(self.step, settings.steps)
+        batches = self.batches(self.record.step, settings.steps)
         watched = ("loss",) if settings.precision == "mixed_float16" else ("loss", "gradient_norm")
-        with tqdm.tqdm(
-            total=settings.steps, initial=self.step, desc="train", unit="step", smoothing=0.05
-        ) as bar:
-            while not self.finished:
-                stop = self.next_stop()
-                try:
-                    done = loop.advance(
-                        function,
-                        batches,
-                        first=self.step,
-                        last=stop,
-                        watched=watched,
-                        after_step=bar.update,
-                    )
-                except loop.NotFinite as error:
-                    raise errors.UserError(self.blame(error)) from None
-                self.step = stop
-                self.report(done, events, bar)
-        events.close()
-        return [self.summary("finished")]
+        while not self.record.finished:
+            stop = self.next_stop()
+            try:
+                done = loop.advance(
+                    function,
+                    batches,
+                    first=self.record.step,
+                    last=stop,
+                    watched=watched,
+                    after_step=bar.update,
+                )
+            except loop.NotFinite as error:
+                raise errors.UserError(self.blame(error)) from None
+            self.record.step = stop
+            self.report(done, board, bar)
 
     def next_stop(self) -> int:
         """The next step at which a row is written."""
-        settings = self.config.train
-        ends = [(self.step // n + 1) * n for n in (settings.report_every, settings.validate_every)]
+        settings, step = self.config.train, self.record.step
+        ends = [(step // n + 1) * n for n in (settings.report_every, settings.validate_every)]
         return min(*ends, settings.steps)
 
-    def report(self, done: Any, events: Any, bar: Any) -> None:
+    def report(self, done: Any, board: Any, bar: Any) -> None:
         """Validates where it is due, writes the row, the checkpoint and the events."""
-        settings = self.config.train
-        validating = self.step % settings.validate_every == 0 or self.step == settings.steps
-        mae_hu = self.validate(events) if validating else None
-        rate = float(np.asarray(self.adam.learning_rate))
-        self.history.add(
-            step=self.step,
-            loss=done.means["loss"],
-            val_mae_hu=mae_hu,
-            learning_rate=rate,
-            seconds=round(done.seconds, 3),
-            waiting_share=round(done.waiting_share, 4),
-        )
-        window, change = settings.convergence_window, settings.convergence_change
-        converged = validating and self.history.converged(window, change)
-        self.finished = self.step >= settings.steps or converged
-        if validating or time.monotonic() - self.saved > _SAVE_SECONDS:
-            self.save()
-        numbers = {f"train/{name}": value for name, value in done.means.items()}
-        numbers |= {"validation/mae_hu": mae_hu, "train/learning_rate": rate}
-        numbers |= {"time/waiting_share": done.waiting_share}
-        events.scalars(self.step, numbers)
-        shown = {"loss": f"{done.means['loss']:.4f}"}
-        if self.history.best()[0]:
-            shown["best_val_mae_hu"] = f"{self.history.best()[1]:.1f}"
-        bar.set_postfix(shown)
-
-    def save(self) -> None:
-        """Writes best.npz if this is the best so far, history.csv and, to close the step, last.npz.
-
-        Whatever a kill leaves unwritten is written again from the last.npz before.
-        """
-        from multires_tf.learn import checkpoints
-
-        position = {
-            "step": self.step,
-            "finished": self.finished,
-            "history": self.history.rows,
-            "spacing_mm": assembly.spacing_mm(self.training),
-            "mr_statistics": assembly.mr_statistics(self.training),
-        }
-        if self.history.best()[0] == self.step:
-            checkpoints.save(assembly.best(self.folder), self.nets.plain.variables, position)
-        self.history.write(self.folder.history)
-        checkpoints.save(assembly.last(self.folder), self.variables, position)
-        self.saved = time.monotonic()
+        settings, record = self.config.train, self.record
+        validating = record.step % settings.validate_every == 0 or record.step == settings.steps
+        scores = self.validate(board, done.gradients) if validating else {}
+        rate = float(np.asarray(self.rule.learning_rate))
+        shown = record.add(done, scores=scores, learning_rate=rate)
+        converged = validating and record.history.converged(settings.convergence_change)
+        record.finished = record.step >= settings.steps or converged
+        if validating or record.age() > _SAVE_SECONDS:
+            record.save(self.nets.plain.variables, self.variables)
+        board.scalars(record.step, shown)
+        beside = {"loss": f"{done.means['loss']:.4f}"}
+        if record.history.best()[0]:
+            beside["best_val_mae_hu"] = f"{record.history.best()[1]:.1f}"
+        bar.set_postfix(beside)
 
     def batches(self, start: int, stop: int, seed: int | None = None) -> Any:
-        """Iterator over the batches of some steps, with the draw of each window."""
-        import tensorflow as tf
+        """Iterator over the batches of some steps, each replica its share."""
+        from multires_tf.learn import replicas
 
-        seed = self.config.seed if seed is None else seed
-        dataset = assembly.training_windows(
-            self.config, self.training, start_step=start, steps=stop, seed=seed
-        )
         names = [tensor.name for tensor in self.objective.inputs]
-        batch = self.config.sampling.batch
 
-        def with_draw(element: dict[str, Any]) -> dict[str, Any]:
-            index = tf.cast(element["step"], tf.int32) * batch + tf.range(batch)
-            element["draw"] = tf.stack([tf.fill([batch], seed), index], axis=1)
-            return {name: element[name] for name in names}
+        def shares(local: Sequence[int], count: int) -> Any:
+            dataset = assembly.training_windows(
+                self.config,
+                self.training,
+                start_step=start,
+                steps=stop,
+                seed=self.config.seed if seed is None else seed,
+                shares=local,
+                of=count,
+            )
+            return dataset.map(lambda element: {name: element[name] for name in names})
 
-        dataset = dataset.map(with_draw)
-        return iter(self.strategy.experimental_distribute_dataset(dataset))
+        return iter(replicas.distributed(self.strategy, shares))
 
     @functools.cached_property
-    def mean_network(self) -> synthesis.Compute:
-        """The network without dropout, traced once for all validations."""
-        return synthesis.mean_network(self.nets)
+    def validator(self) -> Callable[[], validation.Validation]:
+        return validation.validator(self.config, self.nets, self.held_out)
 
-    def validate(self, events: Any) -> float:
-        """MAE in HU of the validation subjects; shows the first of them."""
+    def validate(self, board: Any, gradients: Sequence[Any]) -> dict[str, float]:
+        """Scores of the validation subjects in HU; shows the first of them, and the weights."""
         self.estimate_statistics()
-        found = validation.validate(self.config, self.mean_network, self.validation)
-        events.slices(self.step, "validation/mr_ct_pct_error", [found.slices])
-        return found.mae_hu
+        if not self.record.chief:
+            return {}
+        found = self.validator()
+        for name, slices in found.pictures.items():
+            cells, legend = validation.cells(slices), validation.legend(slices)
+            board.picture(self.record.step, f"validation/{name}", cells, legend)
+        weights = self.objective.trainable_variables
+        named = {f"weights/{v.path}": v for v in weights}
+        named |= {f"gradients/{v.path}": g for v, g in zip(weights, gradients, strict=True)}
+        board.histograms(self.record.step, named)
+        return found.scores
+
+    @functools.cached_property
+    def statistics_estimator(self) -> Callable[[Any], None] | None:
+        from multires_tf.learn import step
+
+        return step.statistics_estimator(self.objective, self.strategy)
 
     def estimate_statistics(self) -> None:
         """Replaces batch norm's moving statistics by those over many training windows."""
-        from multires_tf.learn import step
-
         count = -(-self.config.train.statistics_windows // self.config.sampling.batch)
-        seed = self.config.seed ^ _STATISTICS_SEED
-        if count:
-            step.estimate_statistics(self.objective, self.batches(0, count, seed), self.strategy)
+        if count and self.statistics_estimator:
+            seed = self.config.seed ^ _STATISTICS_SEED
+            self.statistics_estimator(self.batches(0, count, seed))
 
     def write_provenance(self) -> None:
         facts = runtime.provenance(self.config.seed)
         weights = self.nets.plain.trainable_variables
         facts["trainable_parameters"] = sum(math.prod(v.shape) for v in weights)
         facts["replicas"] = self.strategy.num_replicas_in_sync
-        if self.step and self.folder.provenance.exists():
-            began = json.loads(self.folder.provenance.read_text(encoding="utf-8"))
-            facts = {**began, "continued": [*began.get("continued", []), facts]}
-        runfolder.write_text(self.folder.provenance, json.dumps(facts, indent=1) + "\n")
+        continued = self.record.step > 0
+        runtime.write_provenance(self.folder.provenance, facts, continued=continued)
 
     def blame(self, error: Any) -> str:
-        """Names the windows of a step that went wrong."""
-        culprits = assembly.windows_of(self.config, self.training, error.step)
-        advice = "look at these windows, or lower train.learning_rate"
-        return f"{error}; it saw {culprits} (z, y, x); the last checkpoint is kept; {advice}"
+        """Names the windows of a step that went wrong: those that do so alone, else all."""
+        from multires_tf.learn import step
 
-    def summary(self, how: str) -> str:
-        step, best_hu = self.history.best()
-        share = self.history.waiting_share()
-        return (
-            f"training {how} at step {self.step}: best validation MAE {best_hu:.1f} HU at step "
-            f"{step}; waited for data {100 * share:.1f} % of the time"
+        first, seed = error.step, self.config.seed
+        dataset = assembly.training_windows(
+            self.config, self.training, start_step=first, steps=first + 1, seed=seed
         )
+        batch = next(iter(dataset))
+        places = step.culprits(self.objective, batch) or range(self.config.sampling.batch)
+        names = assembly.window_names(batch, self.training, places)
+        kept = "the last checkpoint is kept" if self.record.last.exists() else "nothing was saved"
+        advice = "look at these windows, or lower train.learning_rate"
+        return f"{error}, by {names} (z, y, x); {kept}; {advice}"

@@ -125,7 +125,7 @@ def test_elements_have_static_shapes_and_the_planned_types(cohort):
     )
     spec = dataset.element_spec
     arrays = {"mr_1", "mr_2", "mr_4", "ct_1", "weight_1", "ct_2", "weight_2"}
-    assert set(spec) == arrays | {"subject", "start", "step"}
+    assert set(spec) == arrays | {"subject", "start", "step", "index"}
     assert all(spec[key].shape == (2, 16, 16, 16, 1) for key in arrays)
     assert all(spec[key].dtype == "float32" for key in arrays)
     assert (spec["subject"].shape, spec["subject"].dtype) == ((2,), "int32")
@@ -163,6 +163,18 @@ def test_a_continued_run_sees_what_an_uninterrupted_one_would(cohort, batch):
     for expected, found in zip(whole[5:], rest, strict=True):
         for key in expected:
             np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
+@pytest.mark.parametrize("shares", [(0, 1, 2, 3), (2, 3), (3,)])
+def test_devices_share_the_batch_that_one_would_get(cohort, shares):
+    whole = batches(cohort, batch=4, start_step=1, steps=4)
+    parts = batches(cohort, batch=4, start_step=1, steps=4, shares=shares, of=4)
+    assert [int(part["step"]) for part in parts] == [s for s in (1, 2, 3) for _ in shares]
+    for place, part in enumerate(parts):
+        step, share = place // len(shares), shares[place % len(shares)]
+        assert part["index"].tolist() == [share]
+        for name in ("mr_1", "ct_1", "weight_1", "subject", "start"):
+            assert np.array_equal(part[name][0], whole[step][name][share])
 
 
 def test_every_subject_once_an_epoch(cohort):

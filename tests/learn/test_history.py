@@ -7,8 +7,8 @@ import math
 from multires_tf.learn import history
 
 
-def _history(losses, maes=None):
-    made = history.History()
+def _history(losses, maes=None, window=20):
+    made = history.History(window=window, last_step=1000)
     for i, loss in enumerate(losses):
         mae = maes[i] if maes else None
         made.add(step=10 * (i + 1), loss=loss, val_mae_hu=mae, seconds=1.0)
@@ -30,20 +30,36 @@ def test_the_best_step_has_the_lowest_validation_error():
 
 def test_convergence_compares_two_windows_of_steps():
     # Means 4.0 then 3.9: a change of 2.5 %.
-    flat = _history([4.1, 3.9, 3.8, 4.0])
-    assert flat.converged(20, 0.05)
-    assert not flat.converged(20, 0.02)
-    assert not flat.converged(30, 0.05)  # not two windows yet
-    assert not flat.converged(20, 0)  # switched off
+    losses = [4.1, 3.9, 3.8, 4.0]
+    flat = _history(losses)
+    assert math.isclose(flat.loss_change(), 0.025)
+    assert flat.converged(0.05)
+    assert not flat.converged(0.02)
+    assert not flat.converged(0)  # switched off
+    assert not _history(losses, window=30).converged(0.05)  # not two windows yet
+    assert _history(losses, window=30).loss_change() is None
 
 
 def test_convergence_of_a_negative_loss_uses_its_size():
-    assert _history([-2.0, -2.0, -2.04, -2.04]).converged(20, 0.05)
-    assert not _history([-2.0, -2.0, -2.4, -2.4]).converged(20, 0.05)
+    assert _history([-2.0, -2.0, -2.04, -2.04]).converged(0.05)
+    assert not _history([-2.0, -2.0, -2.4, -2.4]).converged(0.05)
+
+
+def test_a_row_tells_all_that_ends_a_run():
+    made = _history([4.1, 3.9, 3.8, 4.0], [None, 70.0, None, 80.0])
+    first, last = made.rows[0], made.rows[-1]
+    assert (first["best_val_mae_hu"], first["best_step"], first["loss_change"]) == (None,) * 3
+    assert (last["best_val_mae_hu"], last["best_step"], last["last_step"]) == (70.0, 20, 1000)
+    assert math.isclose(last["loss_change"], 0.025)
+
+
+def test_the_columns_that_others_rely_on_come_first_and_timings_last():
+    assert history.COLUMNS[:3] == ("step", "loss", "val_mae_hu")
+    assert history.COLUMNS[-2:] == ("seconds", "waiting_share")
 
 
 def test_waiting_is_a_share_of_all_the_time():
-    made = history.History()
+    made = history.History(window=20, last_step=1000)
     assert made.waiting_share() == 0
     made.add(step=1, loss=1.0, seconds=3.0, waiting_share=0.5)
     made.add(step=2, loss=1.0, seconds=1.0, waiting_share=0.1)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -18,14 +22,13 @@ def _objective():
     return keras.Model([x, y], {"loss": square, "square": square})
 
 
-def _adam(clip=0.0, schedule="constant"):
+def _adam(schedule="constant"):
     return step.optimiser(
         learning_rate=0.1,
         schedule=schedule,
         steps=10,
         beta2=0.999,
         epsilon=1e-8,
-        clip=clip,
         scaled=False,
     )
 
@@ -43,11 +46,49 @@ def _batch():
 def test_the_first_step_of_adam_is_the_learning_rate():
     model, adam = _objective(), _adam()
     adam.build(model.trainable_variables)
-    parts = step.build(model, adam, _one_device())(_batch())
+    parts, gradients = step.build(model, adam, _one_device())(_batch())
     # Weight 1: loss (1 + 4) / 2, gradient 2 (1 + 4) / 2.
     assert float(parts["loss"]) == pytest.approx(2.5)
     assert float(parts["gradient_norm"]) == pytest.approx(5.0)
+    assert float(gradients[0][0, 0]) == pytest.approx(5.0)
     assert float(model.trainable_variables[0][0, 0]) == pytest.approx(0.9, abs=1e-6)
+
+
+def test_clipping_bounds_the_global_norm():
+    model, rule = _objective(), keras.optimizers.SGD(0.1)
+    rule.build(model.trainable_variables)
+    parts, gradients = step.build(model, rule, _one_device(), clip=2.0)(_batch())
+    assert float(parts["gradient_norm"]) == pytest.approx(5.0)
+    assert float(gradients[0][0, 0]) == pytest.approx(2.0)
+    assert float(model.trainable_variables[0][0, 0]) == pytest.approx(0.8)
+
+
+def test_a_scaled_loss_gives_the_same_norm_and_step():
+    model, rule = _objective(), keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    rule.build(model.trainable_variables)
+    parts, gradients = step.build(model, rule, _one_device(), clip=2.0)(_batch())
+    assert float(parts["gradient_norm"]) == pytest.approx(5.0)
+    assert float(gradients[0][0, 0]) == pytest.approx(2.0)
+    assert float(model.trainable_variables[0][0, 0]) == pytest.approx(0.8)
+
+
+def test_the_window_that_is_not_finite_is_found_although_the_step_was_made():
+    model, adam = _objective(), _adam()
+    adam.build(model.trainable_variables)
+    batch = {"x": np.array([[1.0], [np.nan]], np.float32), "y": np.zeros((2, 1), np.float32)}
+    parts, _ = step.build(model, adam, _one_device(), clip=1.0)(batch)
+    assert math.isnan(float(parts["loss"]))
+    assert step.culprits(model, batch) == [1]
+
+
+def test_two_devices_equal_one_with_twice_the_batch():
+    script = pathlib.Path(__file__).with_name("replicas_process.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for case, found in json.loads(done.stdout).items():
+        assert found["fell"] > 0.1, case
+        assert found["losses"] < 1e-4, case
+        assert found["variables"] < 1e-5, case
 
 
 def test_the_cosine_ends_at_zero():
@@ -65,7 +106,7 @@ def test_a_loss_that_is_not_finite_stops_the_loop_and_names_the_step():
     values = iter([1.0, 2.0, math.nan])
     with pytest.raises(loop.NotFinite, match="step 12: loss") as caught:
         loop.advance(
-            lambda batch: {"loss": next(values)},
+            lambda batch: ({"loss": next(values)}, []),
             iter(range(9)),
             first=10,
             last=15,
@@ -78,7 +119,7 @@ def test_a_loss_that_is_not_finite_stops_the_loop_and_names_the_step():
 def test_an_interval_holds_the_means():
     values = iter([1.0, 2.0, 6.0])
     done = loop.advance(
-        lambda batch: {"loss": next(values)},
+        lambda batch: ({"loss": next(values)}, []),
         iter(range(9)),
         first=0,
         last=3,

@@ -39,7 +39,9 @@ def test_a_variance_head_makes_it_the_likelihood_of_a_draw():
     model = objective.build(_networks(uncertainty=True, dropout="late"))
     assert "draw" in [tensor.name for tensor in model.inputs]
     parts = model(_batch(model))
-    assert set(parts) == {"loss", "likelihood"}
+    assert set(parts) == {"loss", "likelihood", "residual_term", "variance_term"}
+    both = float(parts["residual_term"]) + float(parts["variance_term"])
+    assert both == pytest.approx(float(parts["likelihood"]), rel=1e-6)
 
 
 def test_where_the_weight_is_zero_the_truth_does_not_matter():
