@@ -153,6 +153,6 @@ def _kernels(folder: pathlib.Path) -> list[tuple[str, float]]:
             for line in plane.lines:
                 for event in line.events:
                     name, mark, kind = names[event.metadata_id].rpartition(":")
-                    if mark and re.fullmatch(r"_?[A-Z]\w+", kind):
+                    if mark and name[-1:] != ":" and re.fullmatch(r"_?[A-Z]\w+", kind):
                         found.append((name, event.duration_ps / 1e12))
     return found

@@ -101,7 +101,7 @@ def _convolution(axes: int) -> Callable:
                 out = _filtered(again, kernel, axes)
             return tape.gradient(out, [again, kernel], upstream)
 
-        return _filtered(x, kernel, axes), gradient
+        return _filtered(x, kernel, axes), _named(gradient)
 
     return convolve
 
@@ -149,7 +149,18 @@ def prelu(x: Any, alpha: Any) -> Any:
 
     # Up to a slope of 1 the larger of both is meant, which takes one pass less.
     ordinary = tf.reduce_all(alpha <= 1)
-    return tf.cond(ordinary, lambda: tf.maximum(x, alpha * x), select), gradient
+    return tf.cond(ordinary, lambda: tf.maximum(x, alpha * x), select), _named(gradient)
+
+
+def _named(gradient: Callable) -> Callable:
+    """Puts a gradient's operations under the layer's name, where profiles look for them."""
+    scope = tf.get_current_name_scope()
+
+    def named(*upstream: Any) -> Any:
+        with tf.name_scope(f"gradient/{scope}"):
+            return gradient(*upstream)
+
+    return named
 
 
 def _grouped(groups: int, channels: int, epsilon: float) -> Callable:
@@ -177,7 +188,7 @@ def _grouped(groups: int, channels: int, epsilon: float) -> Callable:
             offset = -root * pooled(gamma * d_beta) / count - slope * mean
             return direct + _affine(flat, slope, offset), d_gamma, d_beta
 
-        return _settled(flat, gamma, beta, mean, variance, epsilon=epsilon), gradient
+        return _settled(flat, gamma, beta, mean, variance, epsilon=epsilon), _named(gradient)
 
     return normalise
 
