@@ -1,4 +1,4 @@
-"""Element-wise and statistical kernels: one plain path in keras.ops, a faster one per backend.
+"""Kernels of the layers: one plain path in keras.ops, a faster one per backend.
 
 `specialised()` names the module that overrides the plain path; only TensorFlow has one so far.
 """
@@ -42,8 +42,29 @@ def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     return mean, ops.mean(ops.square(x - mean), axis=axes, keepdims=True)
 
 
+def convolution(x: Any, kernel: Any) -> Any:
+    """Convolution of (B, Z, Y, X, C) by (z, y, x, C, C'), zeros around, without stride."""
+    fast = specialised()
+    if fast is not None and fast.handles(x, cpu_only=True):
+        return fast.convolution(x, kernel)
+    return plain_convolution(x, kernel)
+
+
+def plain_convolution(x: Any, kernel: Any) -> Any:
+    """`convolution` in keras.ops alone."""
+    return ops.conv(x, kernel, padding="same", data_format="channels_last")
+
+
 def affine(x: Any, scale: Any, offset: Any) -> Any:
-    """scale x + offset in the type of x, from factors in float32."""
+    """scale x + offset a channel, in the type of x, from factors in float32."""
+    fast = specialised()
+    if fast is not None and fast.handles(x, cpu_only=True):
+        return fast.affine(x, scale, offset)
+    return plain_affine(x, scale, offset)
+
+
+def plain_affine(x: Any, scale: Any, offset: Any) -> Any:
+    """`affine` in keras.ops alone; the factors may have any shape that broadcasts."""
     return x * ops.cast(scale, x.dtype) + ops.cast(offset, x.dtype)
 
 
@@ -75,7 +96,7 @@ def plain_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any
 def _scaled(x: Any, gamma: Any, beta: Any, epsilon: float, mean: Any, variance: Any) -> tuple:
     mean, variance = ops.reshape(mean, (-1,)), ops.reshape(variance, (-1,))
     scale = gamma * ops.rsqrt(variance + epsilon)
-    return affine(x, scale, beta - mean * scale), mean, variance
+    return plain_affine(x, scale, beta - mean * scale), mean, variance
 
 
 def group_norm(x: Any, gamma: Any, beta: Any, *, groups: int, fold: int, epsilon: float) -> Any:
@@ -109,4 +130,4 @@ def plain_group_norm(
     mean, variance = moments(grouped, (1, 3))
     scale = ops.rsqrt(variance + epsilon) * ops.reshape(gamma, (1, 1, groups, -1))
     offset = ops.reshape(beta, (1, 1, groups, -1)) - mean * scale
-    return ops.reshape(affine(grouped, scale, offset), (-1, *sizes[1:4], channels))
+    return ops.reshape(plain_affine(grouped, scale, offset), (-1, *sizes[1:4], channels))

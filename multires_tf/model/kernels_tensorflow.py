@@ -1,17 +1,29 @@
 """TensorFlow's own kernels for what is slow in plain keras.ops. Loaded by `kernels` alone.
 
 On a CPU the fused batch norm is 4 to 10 times faster than means and squares by reductions, forward
-and backward. Everything here is brought to its shape: a 4-D tensor (1, N, 1, channels) whose
-channels, in group norm, are the channels of all windows side by side.
+and backward. All norms are brought to its shape: a 4-D tensor (1, N, 1, channels) whose channels,
+in group norm, are the channels of all windows side by side.
+
+Wide convolutions run at the cores' peak already: only fewer products make them faster, and minimal
+filtering along one axis needs half of them, along two a quarter.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+
+from multires_tf.model import winograd
+
+# Minimal filtering pays from these widths on (geometric mean of channels in and out), along one
+# axis and along two, on lines of these lengths: below it is bound by memory, above by its own
+# matrix products.
+_WIDTHS = (24, 44)
+_LENGTHS = range(8, 49)
 
 
 def handles(x: Any, *, cpu_only: bool = False) -> bool:
@@ -69,17 +81,101 @@ def group_norm(x: Any, gamma: Any, beta: Any, *, groups: int, fold: int, epsilon
     return _like(tf.reshape(out, shape), x)
 
 
+def affine(x: Any, scale: Any, offset: Any) -> Any:
+    """`kernels.affine` in one pass."""
+    return tf.reshape(_affine(tf.reshape(x, (1, -1, 1, x.shape[-1])), scale, offset), tf.shape(x))
+
+
+def convolution(x: Any, kernel: Any) -> Any:
+    """`kernels.convolution`, by minimal filtering along z, or z and y, where it pays."""
+    kernel = tf.convert_to_tensor(kernel)  # gradients of our own take no variables
+    axes = _filtered_axes(x, kernel)
+    return _convolution(axes)(x, kernel) if axes else _direct(x, kernel)
+
+
+def _filtered_axes(x: Any, kernel: Any) -> int:
+    """How many axes to filter minimally: 0, 1 or 2. bfloat16 has too few digits for any."""
+    if x.dtype != tf.float32 or tuple(kernel.shape[:3]) != (winograd.TAPS,) * 3:
+        return 0
+    if any(edge not in _LENGTHS for edge in x.shape[1:4]):
+        return 0
+    return sum(math.sqrt(math.prod(kernel.shape[3:])) >= width for width in _WIDTHS)
+
+
+@functools.cache
+def _convolution(axes: int) -> Callable:
+    """Convolution whose gradient evaluates the tiles anew: they are larger than what they hold."""
+
+    @tf.custom_gradient
+    def convolve(x: Any, kernel: Any) -> Any:
+        def gradient(upstream: Any) -> list[Any]:
+            with tf.control_dependencies([upstream]):  # else the optimiser would keep the first
+                again = tf.identity(x)
+            with tf.GradientTape() as tape:
+                tape.watch([again, kernel])
+                out = _filtered(again, kernel, axes)
+            return tape.gradient(out, [again, kernel], upstream)
+
+        return _filtered(x, kernel, axes), _named(gradient)
+
+    return convolve
+
+
+def _direct(x: Any, kernel: Any) -> Any:
+    """The library's convolution along one, two or three axes."""
+    layout = ("NWC", "NHWC", "NDHWC")[len(kernel.shape) - 3]
+    return tf.nn.convolution(x, kernel, padding="SAME", data_format=layout)
+
+
+def _filtered(x: Any, kernel: Any, axes: int) -> Any:
+    """Convolution of (B, n, ..., C), its first so many axes by minimal filtering."""
+    if not axes:
+        return _direct(x, kernel)
+    _, length, *inner = x.shape
+    outer = [*inner[:-1], kernel.shape[-1]]
+    matrices = winograd.filtering(length)
+    lines = tf.reshape(x, (-1, length, math.prod(inner)))
+    tiles = tf.split(tf.matmul(tf.constant(matrices.there, x.dtype), lines), winograd.POINTS, 1)
+    taps = tf.unstack(tf.tensordot(tf.constant(matrices.taps, x.dtype), kernel, 1))
+    products = [
+        _filtered(tf.reshape(tile, (-1, *inner)), tap, axes - 1)
+        for tile, tap in zip(tiles, taps, strict=True)
+    ]
+    flat = (-1, tiles[0].shape[1], math.prod(outer))
+    lines = tf.concat([tf.reshape(product, flat) for product in products], 1)
+    out = tf.matmul(tf.constant(matrices.back, x.dtype), lines)
+    return tf.reshape(out, (-1, length, *outer))
+
+
 @tf.custom_gradient
 def prelu(x: Any, alpha: Any) -> Any:
-    """`kernels.prelu`, its gradient for alpha summed by the kernel of biases."""
-    positive = x > 0
+    """`kernels.prelu`; the fused batch norm's gradient gives alpha's and its product at once."""
+
+    def select() -> Any:
+        return tf.where(x > 0, x, alpha * x)
 
     def gradient(upstream: Any) -> tuple[Any, Any]:
-        scaled = tf.where(positive, upstream, alpha * upstream)
-        negative = tf.reshape(tf.minimum(x, 0) * upstream, (-1, x.shape[-1]))
-        return scaled, tf.raw_ops.BiasAddGrad(out_backprop=negative)
+        flat = (1, -1, 1, x.shape[-1])
+        scaled, d_alpha, _ = _affine_gradient(
+            tf.reshape(upstream, flat), tf.reshape(tf.minimum(x, 0), flat), alpha
+        )
+        scaled = tf.reshape(scaled, tf.shape(x))
+        return tf.where(x > 0, upstream, scaled), tf.cast(d_alpha, alpha.dtype)
 
-    return tf.where(positive, x, alpha * x), gradient
+    # Up to a slope of 1 the larger of both is meant, which takes one pass less.
+    ordinary = tf.reduce_all(alpha <= 1)
+    return tf.cond(ordinary, lambda: tf.maximum(x, alpha * x), select), _named(gradient)
+
+
+def _named(gradient: Callable) -> Callable:
+    """Puts a gradient's operations under the layer's name, where profiles look for them."""
+    scope = tf.get_current_name_scope()
+
+    def named(*upstream: Any) -> Any:
+        with tf.name_scope(f"gradient/{scope}"):
+            return gradient(*upstream)
+
+    return named
 
 
 def _grouped(groups: int, channels: int, epsilon: float) -> Callable:
@@ -98,15 +194,8 @@ def _grouped(groups: int, channels: int, epsilon: float) -> Callable:
         root = tf.math.rsqrt(variance + epsilon)
 
         def gradient(upstream: Any) -> tuple[Any, Any, Any]:
-            direct, d_gamma, d_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=upstream,
-                x=flat,
-                scale=gamma,
-                reserve_space_1=mean,
-                reserve_space_2=variance,
-                reserve_space_3=[],
-                epsilon=epsilon,
-                is_training=False,
+            direct, d_gamma, d_beta = _settled_gradient(
+                upstream, flat, gamma, mean, variance, epsilon=epsilon
             )
             # through the statistics: -(mean(gamma dy) + x^ mean(gamma dy x^)) / sd, over the group
             count = tf.cast(tf.shape(flat)[1], tf.float32)
@@ -114,7 +203,7 @@ def _grouped(groups: int, channels: int, epsilon: float) -> Callable:
             offset = -root * pooled(gamma * d_beta) / count - slope * mean
             return direct + _affine(flat, slope, offset), d_gamma, d_beta
 
-        return _settled(flat, gamma, beta, mean, variance, epsilon=epsilon), gradient
+        return _settled(flat, gamma, beta, mean, variance, epsilon=epsilon), _named(gradient)
 
     return normalise
 
@@ -132,6 +221,30 @@ def _affine(flat: Any, scale: Any, offset: Any) -> Any:
     """scale x + offset in one pass, as batch norm by statistics 0 and 1/2 + 1/2."""
     zero, half = tf.zeros_like(scale), tf.fill(tf.shape(scale), 0.5)
     return _settled(flat, scale, offset, zero, half, epsilon=0.5)
+
+
+def _affine_gradient(upstream: Any, flat: Any, scale: Any) -> tuple[Any, Any, Any]:
+    """Gradients of `_affine`: for its input, its scale and its offset; sums in float32."""
+    scale = tf.cast(scale, tf.float32)
+    zero, half = tf.zeros_like(scale), tf.fill(tf.shape(scale), 0.5)
+    return _settled_gradient(upstream, flat, scale, zero, half, epsilon=0.5)
+
+
+def _settled_gradient(
+    upstream: Any, flat: Any, gamma: Any, mean: Any, variance: Any, *, epsilon: float
+) -> tuple[Any, Any, Any]:
+    """Gradients of `_settled` for its input, gamma and beta, the statistics held constant."""
+    direct, d_gamma, d_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=upstream,
+        x=flat,
+        scale=gamma,
+        reserve_space_1=mean,
+        reserve_space_2=variance,
+        reserve_space_3=[],
+        epsilon=epsilon,
+        is_training=False,
+    )
+    return direct, d_gamma, d_beta
 
 
 def _settled(flat: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float) -> Any:

@@ -15,6 +15,22 @@ from multires_tf.model import draws, kernels
 
 
 @keras.saving.register_keras_serializable("multires_tf")
+class Conv3D(keras.layers.Conv3D):
+    """Keras' Conv3D with zero padding and no stride, by the kernels of this package."""
+
+    def __init__(self, filters: int, kernel_size: Any, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, padding="same", **kwargs)
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        return kernels.convolution(inputs, kernel)
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        del config["padding"]
+        return config
+
+
+@keras.saving.register_keras_serializable("multires_tf")
 class PReLU(keras.layers.Layer):
     """x where positive, alpha x elsewhere; one alpha a channel, initially 0 (He et al. 2015)."""
 

@@ -80,10 +80,9 @@ class Parts:
         initial = keras.initializers.HeNormal(seed=self._seed_of(name))
         return self.make(
             name,
-            keras.layers.Conv3D,
+            layers.Conv3D,
             filters=filters,
             kernel_size=kernel,
-            padding="same",
             use_bias=bias,
             kernel_initializer=initial,
         )(x)

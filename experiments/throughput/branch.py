@@ -1,0 +1,163 @@
+"""One branch beside MONAI's HighResNet: seconds a training step and a forward pass.
+
+Every contestant lives in a process of its own and works only when it is its turn, so that rounds
+are interleaved and what else the machine does disturbs all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+from multires_tf import errors
+
+PRECISIONS = ("float32", "bfloat16")
+LAYOUTS = ("contiguous", "channels_last_3d")
+# The peer has one 1x1x1 convolution of 80 before its last where the original has three: "short" is
+# our branch with a tail like the peer's.
+OURS = ("ours", "ours_short")
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """What one process builds and runs.
+
+    Attributes:
+        who: "ours", "ours_short" or "monai".
+        precision: "float32" or "bfloat16" (activations; weights stay float32).
+        layout: of the peer's tensors in memory.
+        compiled: whether the peer goes through torch.compile.
+        edge: of the window in voxels.
+    """
+
+    who: str
+    precision: str
+    layout: str = ""
+    compiled: bool = False
+    edge: int = 80
+
+    @property
+    def name(self) -> str:
+        """Its row in the table."""
+        parts = [self.who, self.precision, self.layout, "compiled" if self.compiled else ""]
+        return " ".join(part for part in parts if part)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds this question's flags."""
+    parser.add_argument("--edge", type=int, default=80, help="of the window, a multiple of 4")
+    parser.add_argument("--rounds", type=int, default=3, help="timed steps and passes of each")
+    parser.add_argument("--compile", action="store_true", help="the peer with torch.compile, too")
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--precision", action="append", choices=PRECISIONS, help="repeatable")
+    parser.add_argument("--only", action="append", help="names that begin so; repeatable")
+
+
+def contestants(chosen: argparse.Namespace) -> list[Contestant]:
+    """Those that the flags ask for.
+
+    Raises:
+        errors.UserError: --only names none.
+    """
+    found = []
+    for precision in chosen.precision or PRECISIONS:
+        found += [Contestant(who, precision, edge=chosen.edge) for who in OURS]
+        if chosen.peer:
+            found += [
+                Contestant("monai", precision, layout, compiled, chosen.edge)
+                for layout in LAYOUTS
+                for compiled in ([False, True] if chosen.compile else [False])
+            ]
+    if chosen.only:
+        found = [one for one in found if one.name.startswith(tuple(chosen.only))]
+    if not found:
+        raise errors.UserError(f"--only {chosen.only}: no contestant's name begins so")
+    return found
+
+
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Runs the rounds; rows hold medians."""
+    asked = contestants(chosen)
+    players: list[_Player] = []
+    try:
+        seconds: dict[str, dict[str, list[float]]] = {}
+        for one in asked:  # one after the other, so that they do not crowd each other out
+            players.append(_Player(one))
+            seconds[one.name] = {"step": [], "forward": []}
+            for what in seconds[one.name]:
+                players[-1].ask(what)
+        for _ in range(chosen.rounds):
+            for one, player in zip(asked, players, strict=True):
+                for what, times in seconds[one.name].items():
+                    times.append(player.ask(what)["seconds"])
+        rows = []
+        for one, player in zip(asked, players, strict=True):
+            told = player.ask("describe")
+            median = {k: statistics.median(v) for k, v in seconds[one.name].items()}
+            rows.append(
+                {
+                    "contestant": one.name,
+                    "device": told["device"],
+                    "step s": median["step"],
+                    "forward s": median["forward"],
+                    "step TFLOP/s": 3 * told["forward_tflop"] / median["step"],
+                    "forward TFLOP/s": told["forward_tflop"] / median["forward"],
+                    "peak GiB": told["peak_gib"],
+                }
+            )
+    finally:
+        for player in players:
+            player.stop()
+    return {"edge": chosen.edge, "rounds": chosen.rounds, "rows": _ratios(rows), "all": seconds}
+
+
+def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adds how many times faster than the peer's best of equal precision each of ours is."""
+    for row in rows:
+        who, precision = row["contestant"].split()[:2]
+        peers = [r for r in rows if r["contestant"].startswith(f"monai {precision}")]
+        if who in OURS and peers:
+            for what in ("step", "forward"):
+                best = min(peer[f"{what} s"] for peer in peers)
+                row[f"{what} ratio"] = best / row[f"{what} s"]
+    return rows
+
+
+class _Player:
+    """The process of one contestant, which answers one line of JSON to each word."""
+
+    def __init__(self, contestant: Contestant) -> None:
+        specification = json.dumps(dataclasses.asdict(contestant))
+        command = [sys.executable, "-m", "experiments.throughput.contestant", specification]
+        self._name = contestant.name
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, word: str) -> dict[str, Any]:
+        """Sends a word and waits for the answer.
+
+        Raises:
+            errors.UserError: the process ended; what it said is on stderr.
+        """
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(word + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            remedy = "see above; the peer needs the extra 'bench', --no-peer does without"
+            raise errors.UserError(f"contestant {self._name} gave up: {remedy}")
+        return json.loads(answer)
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()

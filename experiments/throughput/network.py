@@ -1,0 +1,158 @@
+"""A training step of a whole network: seconds, peak memory, share of each part.
+
+The step is measured in a process of its own, so that its peak memory is its own. Shares are those
+of the threads' time in TensorFlow's own kernels, by the names of the layers, in one step more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import pathlib
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+from multires_tf import assembly, errors
+from multires_tf import config as configs
+
+GIB_PER_KIB = 1 / 1024**2
+# In this order: a layer of a head is one of the objective's, too.
+PARTS = {
+    "branch, high": r"branch_1\b",
+    "branch, medium": r"branch_2\b",
+    "branch, low": r"branch_4\b",
+    "cascade": r"cascade_",
+    "head, CT": r"\bct\.",
+    "head, log variance": r"\blog_var\.",
+    "loss": r"gaussian_nll|squared_error",
+    "optimiser": r"[Aa]dam|clip_by_global_norm|global_norm",
+}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds this question's flags."""
+    parser.add_argument("--config", type=pathlib.Path, default="configs/multires_unc.yaml")
+    parser.add_argument("--overlay", type=pathlib.Path, action="append", default=[])
+    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--rounds", type=int, default=2, help="timed steps and passes")
+    parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
+
+
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Measures in a process of its own, or, where this is that process, itself.
+
+    Raises:
+        errors.UserError: the process ended, by its own message or for want of memory.
+    """
+    config = configs.load(chosen.config, chosen.overlay, chosen.sets)
+    if chosen.within:
+        return _measure(config, chosen.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "experiments.throughput", "network", "--within"]
+        command += ["--results", folder, "--config", str(chosen.config)]
+        command += ["--rounds", str(chosen.rounds)]
+        command += [word for path in chosen.overlay for word in ("--overlay", str(path))]
+        command += [word for text in chosen.sets for word in ("--set", text)]
+        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+            raise errors.UserError("the measuring process ended early; it may lack memory")
+        path = pathlib.Path(folder) / "throughput_network.json"
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _measure(config: configs.Config, rounds: int) -> dict[str, Any]:
+    import keras
+
+    from experiments.throughput import training
+
+    keras.config.set_dtype_policy(config.train.precision)
+    nets = assembly.networks(config)
+    objective = assembly.objective(config, nets)
+    settings = config.train
+    adam = keras.optimizers.Adam(
+        settings.learning_rate,
+        epsilon=settings.adam_epsilon,
+        global_clipnorm=settings.gradient_clip or None,
+    )
+    objective.compile(adam, jit_compile=training.compiled())
+    batch = {tensor.name: _random(tensor, config) for tensor in objective.inputs}
+    mr = [batch[f"mr_{scale}"] for scale in nets.scales]
+    seconds = {
+        "step": _timed(lambda: objective.train_on_batch(batch), rounds),
+        "forward": _timed(lambda: nets.plain.predict_on_batch(mr), rounds),
+    }
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GIB_PER_KIB
+    row = {
+        "precision": settings.precision,
+        "device": training.device(),
+        **{f"{what} s": statistics.median(times) for what, times in seconds.items()},
+        "peak GiB": peak_gib,
+    }
+    if keras.backend.backend() == "tensorflow":
+        row |= _shares(lambda: objective.train_on_batch(batch))
+    return {"rows": [row], "all": seconds}
+
+
+def _timed(call: Any, rounds: int) -> list[float]:
+    """Seconds of each call but the first, which builds and warms up."""
+    call()
+    times = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return times
+
+
+def _random(tensor: Any, config: configs.Config) -> np.ndarray:
+    """Values for one input, of the size that the config's windows have."""
+    if tensor.name == "draw":
+        return np.zeros((config.sampling.batch, 2), np.int32)
+    edges = config.network.window
+    values = np.random.default_rng(0).random((config.sampling.batch, *edges, 1), np.float32)
+    return np.ones_like(values) if tensor.name.startswith("weight") else values
+
+
+def _shares(call: Any) -> dict[str, str]:
+    """Each part's share of the time that threads spent in kernels during one call."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        call()
+        tf.profiler.experimental.stop()
+        spent = collections.Counter()
+        for name, seconds in _kernels(pathlib.Path(folder)):
+            spent[part_of(name)] += seconds
+    total = sum(spent.values())
+    return {part: f"{spent[part] / total:.1%}" for part in [*PARTS, "other"]}
+
+
+def part_of(name: str) -> str:
+    """The part of the network that an operation's name belongs to."""
+    return next((part for part, sign in PARTS.items() if re.search(sign, name)), "other")
+
+
+def _kernels(folder: pathlib.Path) -> list[tuple[str, float]]:
+    """Name and seconds of every kernel that ran, from the profiler's files."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    found = []
+    for path in folder.rglob("*.xplane.pb"):
+        space = xplane_pb2.XSpace.FromString(path.read_bytes())
+        for plane in space.planes:
+            names = {key: entry.name for key, entry in plane.event_metadata.items()}
+            for line in plane.lines:
+                for event in line.events:
+                    name, mark, kind = names[event.metadata_id].rpartition(":")
+                    if mark and name[-1:] != ":" and re.fullmatch(r"_?[A-Z]\w+", kind):
+                        found.append((name, event.duration_ps / 1e12))
+    return found
