@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def monte_carlo(nets: Any, *, samples: int, seed: int, stabiliser: float = 0.0) 
     without a variance head no aleatoric map.
 
     Args:
-        nets: networks.Networks.
+        nets: networks.Networks, with their weights of now.
         samples: number of draws.
         seed: of the draws.
         stabiliser: of the likelihood (losses.GaussianNLL), in unit variance.
@@ -102,30 +102,19 @@ def monte_carlo(nets: Any, *, samples: int, seed: int, stabiliser: float = 0.0) 
     """
     import tensorflow as tf
 
-    from multires_tf.model import uncertainty
+    from multires_tf.model import thin, uncertainty
 
-    def compiled(model: Any) -> Any:
-        call = functools.partial(model, training=False)
-        return tf.function(call, reduce_retracing=True, jit_compile=False)
-
-    if nets.tail is None:
-        plain = compiled(nets.plain)
-
-        def passes(inputs: list[Any]) -> Iterator[dict[str, Any]]:
-            yield plain(inputs)
-
-    else:
-        shared, tail = compiled(nets.shared), compiled(nets.tail)
-
-        def passes(inputs: list[Any]) -> Iterator[dict[str, Any]]:
-            features = shared(inputs)
-            for draw in range(samples):
-                yield tail([*features, tf.constant([[seed, draw]], tf.int32)])
+    # Run op by op, tensors go as soon as they are used, and no draw needs a graph of its own; only
+    # the element-wise passes are compiled.
+    fuse = functools.partial(tf.function, jit_compile=True, autograph=False)
+    network = thin.Draws(nets, fuse)
+    chosen = [(seed, index) for index in range(samples)] if nets.sampler else [None]
 
     def compute(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
         draws = uncertainty.Accumulator()
-        for outputs in passes([tf.constant(i) for i in inputs]):
-            draws.add(**_maps(outputs, stabiliser))
+        shared = network.shared([tf.constant(i) for i in inputs])
+        for draw in chosen:
+            draws.add(**_maps(network.outputs(shared, draw), stabiliser))
         return _present(draws.estimate())
 
     return compute
