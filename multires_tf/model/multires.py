@@ -91,10 +91,11 @@ class MultiRes:
         return [bin_.voxelwise(lambda part: highres3dnet.series(bin_, name, part, self.fc), x)]
 
     def _branch_estimate(self, bin_: Any, name: str, early: list, draw: Any) -> Any:
-        x, widths = early[0], ()
-        if self.everywhere:
-            x, widths = highres3dnet.body(bin_, name, *early, self.trunk, draw), self.fc
-        return self._estimate(bin_, name, x, widths, self.initial_ct, draw)
+        if not self.everywhere:
+            return self._estimate(bin_, name, early[0], (), self.initial_ct, draw)
+        identity, opened = early
+        x = highres3dnet.body(bin_, name, identity, opened, self.trunk, draw)
+        return self._estimate(bin_, name, x, self.fc, self.initial_ct, draw)
 
     def _head(self, bin_: Any, name: str, maps: Any, initial: float, draw: Any) -> Any:
         return self._estimate(bin_, name, maps, self.head, initial, draw)

@@ -14,7 +14,6 @@ So a draw is a narrower network, equal to the masked one up to rounding.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +33,7 @@ class Draws:
     """The draws of one network.
 
     Args:
-        nets: the network, with its weights of now.
+        nets: the network; its weights are read anew for every tile and draw.
         fuse: compiles an element-wise function to one pass over memory; None leaves it as it is.
     """
 
@@ -181,7 +180,8 @@ class _Convolution:
         self, bin_: ThinParts, x: Any, kernel: np.ndarray, bias: np.ndarray | None, dtype: str
     ) -> None:
         self._bin, self._x, self._kernel, self._dtype = bin_, x, kernel, dtype
-        self._offset, self._alpha, self._made = bias, None, None
+        self._offset, self._made = bias, None
+        self._alpha: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple:
