@@ -6,6 +6,7 @@ import argparse
 import errno
 import importlib
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -159,7 +160,10 @@ def _predict(parser: _Parser) -> None:
     parser.add_argument("--input", type=pathlib.Path, help=text)
     parser.add_argument("--output", type=pathlib.Path, help="folder for the maps of --input")
     parser.add_argument("--samples", type=_count, default=20, help="Monte-Carlo draws")
-    parser.add_argument("--tile", type=_count, help="edge in voxels; default: the config's")
+    text = "edge in voxels, or auto: the cheapest that fits --memory; default: the config's"
+    parser.add_argument("--tile", type=_tile, help=text)
+    text = "of --tile auto, e.g. 8GB; default: most of what is free"
+    parser.add_argument("--memory", type=_memory, help=text)
     parser.add_argument("--seed", type=_seed, default=0, help="of the draws")
 
 
@@ -169,6 +173,18 @@ def _count(text: str) -> int:
 
 def _seed(text: str) -> int:
     return _whole(text, 0, 2**31 - 1)
+
+
+def _tile(text: str) -> int | str:
+    return text if text == "auto" else _count(text)
+
+
+def _memory(text: str) -> float:
+    """Bytes from texts such as 8GB or 500MB."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(GB|MB)", text)
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"needs a size such as 8GB, not '{text}'")
+    return float(found[1]) * {"GB": 1e9, "MB": 1e6}[found[2]]
 
 
 def _whole(text: str, low: int, high: int) -> int:

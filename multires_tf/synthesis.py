@@ -47,10 +47,20 @@ class Tiling:
         """First voxels (z, y, x) of the tiles that cover a volume."""
         return windows.plan_tiles(shape, self.tile, self.overlap, multiple=max(self.scales))
 
+    def along(self, length: int, edge: int) -> int:
+        """How many tiles of an edge cover one axis."""
+        multiple = max(self.scales)
+        return len(windows.tile_starts(length, edge, self.overlap, multiple=multiple))
+
+    def windows(self) -> dict[int, tuple[int, int, int]]:
+        """Scale -> voxels (z, y, x) that its branch reads for one tile."""
+        law = {"window": self.window, "scales": self.scales}
+        boxes = windows.branch_windows((0, 0, 0), self.tile, **law)
+        return {scale: box.size for scale, box in boxes.items()}
+
     def branch_voxels(self) -> dict[int, int]:
-        """Scale -> voxels that its branch reads for one tile: nearly all of the work."""
-        boxes = windows.branch_windows((0, 0, 0), self.tile, window=self.window, scales=self.scales)
-        return {scale: math.prod(box.size) for scale, box in boxes.items()}
+        """The same as a number of voxels: nearly all of the work."""
+        return {scale: math.prod(size) for scale, size in self.windows().items()}
 
 
 def predict_volume(
@@ -131,7 +141,9 @@ def monte_carlo(nets: Any, *, samples: int, seed: int, stabiliser: float = 0.0) 
 
     # Run op by op, tensors go as soon as they are used, and no draw needs a graph of its own; only
     # the element-wise passes are compiled.
-    fuse = functools.partial(tf.function, jit_compile=True, autograph=False)
+    fuse = functools.partial(
+        tf.function, jit_compile=True, autograph=False, reduce_retracing=True
+    )
     network = thin.Draws(nets, fuse)
     chosen = [(seed, index) for index in range(samples)] if nets.sampler else [None]
 

@@ -21,7 +21,7 @@ WINGS = ("data", "model", "learn", "measure")
 FLOORS = (
     ("errors", "strict", "config", "runfolder", "runtime", "progress"),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
-    ("synthesis", "assembly", "validation", "comparison"),  # joints: in this order
+    ("synthesis", "planning", "assembly", "validation", "comparison"),  # joints: in this order
     ("steps",),  # never each other
     ("study",),
     ("cli",),

@@ -207,3 +207,40 @@ def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_p
         for folder in folders.values()
     ]
     assert columns[0] == columns[1]
+
+
+@pytest.mark.slow
+def test_a_killed_prediction_goes_on_with_the_missing_tiles(finished, phantoms, tmp_path):
+    subject = (phantoms / "cohort.csv").read_text().splitlines()[1].split(",")[0]
+    flags = ["--workdir", finished, "--input", phantoms / subject / "mr.nii.gz", "--tile", 16]
+    flags += ["--samples", 8, "--output"]
+    run("predict", *flags, tmp_path / "whole")
+    kept = tmp_path / ".killed.unfinished" / "tiles"
+    process = subprocess.Popen(
+        command("predict", *flags, tmp_path / "killed"),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while process.poll() is None and len(list(kept.glob("tile_*.npy"))) < 5:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in kept.glob("tile_*.npy")}
+    assert len(done) >= 5 and not (tmp_path / "killed").exists()
+
+    process = subprocess.Popen(command("predict", *flags, tmp_path / "killed"), cwd=ROOT)
+    more = set()
+    while process.poll() is None:
+        seen = {path for path in done if path.exists() and path.stat().st_mtime_ns != done[path]}
+        assert not seen, "a tile that was there was computed again"
+        more |= set(kept.glob("tile_*.npy")) - set(done)
+        time.sleep(0.05)
+    assert process.returncode == 0 and more
+    assert not kept.parent.exists()
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert names == {path.name for path in (tmp_path / "killed").iterdir()}
+    for name in names - {"prediction.json"}:
+        whole, killed = ((tmp_path / kind / name).read_bytes() for kind in ("whole", "killed"))
+        assert whole == killed, name

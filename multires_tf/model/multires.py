@@ -83,6 +83,15 @@ class MultiRes:
             outputs["log_var"] = self._head(bin_, "log_var", maps, self.initial_log_var, draw)
         return outputs
 
+    def channels(self) -> tuple[float, float]:
+        """Channels of a branch in memory: at its worst moment, and shared by all draws.
+
+        The worst moment is a residual sum of the widest stage: both terms, the sum, and what the
+        last convolution has read.
+        """
+        shared = 2 * self.trunk.filters[0] if self.everywhere else self.fc[-1]
+        return 4.0 * max(self.trunk.filters), shared
+
     def _begun(self, bin_: Any, name: str, mr: Any) -> list:
         start = highres3dnet.stem(bin_, name, mr, self.trunk)
         if self.everywhere:

@@ -51,6 +51,10 @@ class UNet:
         """Builds all but the output; there is no dropout."""
         return [[body(bin_, inputs[0], self.shape)]]
 
+    def channels(self) -> tuple[float, float]:
+        """Channels in memory, as multires.MultiRes has them: around the upper concatenation."""
+        return 5.0 * self.shape.base, self.shape.extra_width
+
     def finish(self, bin_: Any, early: list[list], draw: Any) -> dict[str, Any]:
         """Builds the output "ct"."""
         x = early[0][0]

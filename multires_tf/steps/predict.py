@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
-import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from multires_tf import assembly, errors, progress, runfolder, runtime, synthesis
+from multires_tf import assembly, errors, planning, progress, runfolder, runtime, synthesis
 from multires_tf import config as configs
-from multires_tf.data import cohort, dicom, images, intensity, preparation, resampling, store
+from multires_tf.data import cohort, dicom, images, intensity, preparation, resampling, store, tiles
 
 UNCERTAINTIES = ("aleatoric_sd_hu", "epistemic_sd_hu")
 _FACTS = "prediction.json"
@@ -29,7 +30,7 @@ class _Settings:
 
     samples: int
     seed: int
-    tile: tuple[int, int, int]
+    tile: tuple[int, int, int] | Literal["auto"]
     overlap: float
     checkpoint: str
 
@@ -40,7 +41,8 @@ def run(
     input: pathlib.Path | None = None,
     output: pathlib.Path | None = None,
     samples: int = 20,
-    tile: int | None = None,
+    tile: int | Literal["auto"] | None = None,
+    memory: float | None = None,
     seed: int = 0,
 ) -> list[str]:
     """Predicts the test subjects of the run, or the images of `input`.
@@ -53,7 +55,9 @@ def run(
         input: an image, a folder with one DICOM series, or a cohort; needs `output`.
         output: folder for the maps of `input`: a folder a subject inside it for a cohort.
         samples: Monte-Carlo draws; a network without dropout makes one pass.
-        tile: edge of a tile in voxels, in place of the config's.
+        tile: edge of a tile in voxels, in place of the config's; auto takes for each volume the
+            cheapest tile that fits into `memory`, and says so.
+        memory: bytes that the process may take; None is most of what this machine has free.
         seed: of the draws.
 
     Raises:
@@ -64,7 +68,7 @@ def run(
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(assembly.best(folder), "train")
-    edges = _edges(config, tile)
+    edges: Any = tile if tile == "auto" else _edges(config, tile)
     runtime.start(seed=config.seed, precision=config.train.precision)
     config, nets, position = assembly.trained_networks(folder)
     settings = _Settings(
@@ -78,6 +82,10 @@ def run(
         nets, samples=settings.samples, seed=seed, stabiliser=config.loss.stabiliser
     )
     predictor = _Predictor(config, compute, settings)
+    if edges == "auto":
+        budget = memory or runtime.memory_bytes()
+        planner = planning.planner(assembly.tiling(config), nets, memory_bytes=budget)
+        predictor = dataclasses.replace(predictor, planner=planner)
     if input is None or output is None:
         return predictor.test_subjects(folder)
     return predictor.images(input, output, position["spacing_mm"])
@@ -96,6 +104,7 @@ class _Predictor:
     config: configs.Config
     compute: synthesis.Compute
     settings: _Settings
+    planner: planning.Planner | None = None
 
     def test_subjects(self, folder: runfolder.RunFolder) -> list[str]:
         """Predicts from the prepared stores; subjects that are done are left as they are."""
@@ -103,7 +112,8 @@ class _Predictor:
         for name in progress.bar(names, words="predict"):
             volume = store.open_pyramid(folder.need(folder.volume(name, "mr"), "prepare"))
             if not self.is_done(folder.prediction(name), volume.attributes.get("inputs")):
-                self.predict(volume, folder.prediction(name), name)
+                with runfolder.unfinished(folder.prediction(name)) as work:
+                    self.predict(volume, folder.prediction(name), name, work)
         return [f"{folder.predictions}: {len(names)} subjects"]
 
     def images(
@@ -115,17 +125,21 @@ class _Predictor:
             _check_target(target)
         left = [one for one in todo if not self.is_done(one[2], {"mr": images.fingerprint(one[1])})]
         for _, path, _ in left:  # all that can be wrong with an image, before anything is written
-            images.read(path)
+            preparation.check_spacing(images.read(path), spacing_mm, path)
         for name, path, target in progress.bar(left, words="predict"):
-            with tempfile.TemporaryDirectory() as scratch:
-                volume = self._prepared(path, pathlib.Path(scratch), spacing_mm)
-                self.predict(volume, target, name)
+            with runfolder.unfinished(target) as work:
+                self.predict(self._prepared(path, work, spacing_mm), target, name, work)
         return [f"{target}: {name}" for name, _, target in todo]
 
     def _prepared(
         self, path: pathlib.Path, scratch: pathlib.Path, spacing_mm: list[float]
     ) -> store.Pyramid:
         """The pyramid of one new MR, in a folder that goes when it is predicted."""
+        kept, inputs = scratch / "mr.ome.zarr", {"mr": images.fingerprint(path)}
+        if store.is_complete(kept):
+            volume = store.open_pyramid(kept)
+            if volume.attributes.get("inputs") == inputs:
+                return volume
         image = images.read(path)
         try:
             mr = preparation.prepare_mr(
@@ -136,8 +150,8 @@ class _Predictor:
             )
         except errors.UserError as error:
             raise errors.UserError(f"{path}: {error}") from None
-        attributes = {**mr.attributes(), "inputs": {"mr": images.fingerprint(path)}}
-        kept = scratch / "mr.ome.zarr"
+        attributes = {**mr.attributes(), "inputs": inputs}
+        del image
         store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
         return store.open_pyramid(kept)
 
@@ -150,21 +164,39 @@ class _Predictor:
         made = (facts.get("settings"), facts.get("inputs"))
         return made == (_jsonable(self.settings), inputs)
 
-    def predict(self, volume: store.Pyramid, target: pathlib.Path, name: str) -> None:
-        """Writes the maps of one subject, all of them or none."""
+    def predict(
+        self, volume: store.Pyramid, target: pathlib.Path, name: str, work: pathlib.Path
+    ) -> None:
+        """Writes the maps of one subject, all of them or none.
+
+        Tiles are kept in `work` until then: a prediction that was killed computes those that are
+        missing.
+        """
         began = time.perf_counter()
-        tiling = assembly.tiling(self.config, self.settings.tile)
-        unit = synthesis.predict_volume(volume, self.compute, tiling, label=name)
+        tiling = self._tiling(volume, name)
+        kept = tiles.Kept(work / "tiles", self._fingerprint(volume, tiling))
+        unit = synthesis.predict_volume(volume, self.compute, tiling, kept=kept, label=name)
         maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
-        source = volume.source
+        # One map at a time: of a whole body each has half a gigabyte.
         restored = {
-            key: resampling.restore(array, volume.grid, source, fill=self._fill(key))
-            for key, array in maps.items()
+            key: resampling.restore(maps[key], volume.grid, volume.source, fill=self._fill(key))
+            for key in maps
             if key != "total_sd_hu"
         }
-        squares = [restored[key] ** 2 for key in UNCERTAINTIES if key in restored]
-        if squares:
-            restored["total_sd_hu"] = np.sqrt(np.sum(squares, axis=0, dtype=np.float32))
+        self._write(volume, target, name, restored, began)
+
+    def _write(
+        self,
+        volume: store.Pyramid,
+        target: pathlib.Path,
+        name: str,
+        restored: dict[str, np.ndarray],
+        began: float,
+    ) -> None:
+        source = volume.source
+        parts = [restored[key] for key in UNCERTAINTIES if key in restored]
+        if parts:
+            restored["total_sd_hu"] = functools.reduce(np.hypot, parts)
         ct_hu = self._valid(restored.pop("ct"))
         with runfolder.replacing(target) as beside:
             beside.mkdir(parents=True)
@@ -184,6 +216,26 @@ class _Predictor:
             }
             text = json.dumps(facts, indent=1) + "\n"
             (beside / _FACTS).write_text(text, encoding="utf-8")
+
+    def _tiling(self, volume: store.Pyramid, name: str) -> synthesis.Tiling:
+        edges = self.settings.tile
+        if self.planner is None or edges != "auto":
+            return assembly.tiling(self.config, None if edges == "auto" else edges)
+        voxels = math.prod(volume.source.size)
+        plan = self.planner.plan(volume.shape, source=voxels)
+        progress.say(f"{name}: {self.planner.sentence(plan, draws=self.settings.samples)}")
+        return plan.tiling
+
+    def _fingerprint(self, volume: store.Pyramid, tiling: synthesis.Tiling) -> dict[str, Any]:
+        """All that the tiles of a volume depend on."""
+        return {
+            "settings": _jsonable(self.settings),
+            "tiling": dataclasses.asdict(tiling.fitted(volume.shape)),
+            "inputs": volume.attributes.get("inputs"),
+            "recipe": volume.attributes.get("recipe"),
+            "grid": volume.grid.as_dict(),
+            "precision": self.config.train.precision,
+        }
 
     def _valid(self, ct_hu: np.ndarray) -> np.ndarray:
         """Within the HU window, like the truth of the training; int16 would wrap what is beyond."""
@@ -227,7 +279,8 @@ def _check_target(target: pathlib.Path) -> None:
 
 
 def _jsonable(settings: _Settings) -> dict[str, Any]:
-    return {**dataclasses.asdict(settings), "tile": list(settings.tile)}
+    tile = settings.tile if settings.tile == "auto" else list(settings.tile)
+    return {**dataclasses.asdict(settings), "tile": tile}
 
 
 def _means_by_tissue(

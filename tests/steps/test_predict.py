@@ -5,6 +5,7 @@ The network is replaced by one that returns the MR, so that no TensorFlow is nee
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 
@@ -13,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from multires_tf import config as configs
-from multires_tf import errors
+from multires_tf import errors, planning, synthesis
 from multires_tf.data import geometry, images
 from multires_tf.steps import predict
 
@@ -99,3 +100,36 @@ def test_a_folder_with_anything_else_is_not_replaced(predictor, calls, tmp_path)
 def test_input_and_output_come_together(tmp_path):
     with pytest.raises(errors.UserError, match="--input and --output: give both"):
         predict.run(workdir=tmp_path, input=tmp_path / "mr.nii.gz")
+
+
+def test_voxels_of_another_kind_of_image(predictor, calls, tmp_path):
+    image = _mr(tmp_path / "mr.nii.gz")
+    trained_mm = [mm / 10 for mm in GRID.spacing_mm]
+    with pytest.raises(
+        errors.UserError, match=r"mr\.nii\.gz: voxels of 4 x 3 x 3 mm are 10\.0 times"
+    ):
+        predictor.images(image, tmp_path / "out", trained_mm)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mr.nii.gz"] and not calls
+
+
+def test_tiles_that_are_there_are_not_computed_again(predictor, calls, tmp_path, monkeypatch):
+    image, out = _mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
+    monkeypatch.setattr(predict.resampling, "restore", lambda *_, **__: 1 / 0)  # dies at the end
+    with pytest.raises(ZeroDivisionError):
+        predictor.images(image, out, list(GRID.spacing_mm))
+    monkeypatch.undo()
+    once = len(calls)
+    predictor.images(image, out, list(GRID.spacing_mm))
+    assert len(calls) == once > 0
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["mr.nii.gz", "out"]
+
+
+def test_auto_takes_the_tile_of_the_planner_and_says_so(predictor, tmp_path, capsys):
+    tiling = synthesis.Tiling((32, 32, 32), 0.25, (32, 32, 32), (1, 2, 4), 16)
+    planner = planning.Planner(tiling, planning.Needs(10, 1, 4), 8e9, seconds_a_voxel=1e-7)
+    settings = dataclasses.replace(SETTINGS, tile="auto")
+    auto = dataclasses.replace(predictor, settings=settings, planner=planner)
+    auto.images(_mr(tmp_path / "mr.nii.gz"), tmp_path / "out", list(GRID.spacing_mm))
+    assert "mr: tile 16 x 32 x 32: 1 tiles, 1 passes" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    assert facts["settings"]["tile"] == "auto"
