@@ -107,9 +107,9 @@ def _parser() -> _Parser:
     for verb, words in (
         ("evaluate", "score the predictions of the test subjects in HU"),
         ("report", "write one page with curves, tables and pictures"),
-        ("export", "write a SavedModel and check it against the network"),
     ):
         _workdir(verbs.add_parser(verb, help=words))
+    _export(verbs.add_parser("export", help="write a SavedModel and check it against the network"))
     return parser
 
 
@@ -165,6 +165,12 @@ def _predict(parser: _Parser) -> None:
     text = "of --tile auto, e.g. 8GB; default: most of what is free"
     parser.add_argument("--memory", type=_memory, help=text)
     parser.add_argument("--seed", type=_seed, default=0, help="of the draws")
+
+
+def _export(parser: _Parser) -> None:
+    _workdir(parser)
+    kinds = ("float32", "mixed_bfloat16")
+    parser.add_argument("--precision", choices=kinds, default="float32", help="of the arithmetic")
 
 
 def _count(text: str) -> int:

@@ -141,9 +141,7 @@ def monte_carlo(nets: Any, *, samples: int, seed: int, stabiliser: float = 0.0) 
 
     # Run op by op, tensors go as soon as they are used, and no draw needs a graph of its own; only
     # the element-wise passes are compiled.
-    fuse = functools.partial(
-        tf.function, jit_compile=True, autograph=False, reduce_retracing=True
-    )
+    fuse = functools.partial(tf.function, jit_compile=True, autograph=False, reduce_retracing=True)
     network = thin.Draws(nets, fuse)
     chosen = [(seed, index) for index in range(samples)] if nets.sampler else [None]
 
