@@ -59,12 +59,12 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
         errors.UserError: nothing trained yet.
         RuntimeError: the exported model does not give the network's numbers; nothing is left.
     """
-    import tensorflow as tf
-
     folder = runfolder.RunFolder(workdir)
     folder.need(assembly.best(folder), "train")
     config = configs.parse(folder.need(folder.config, "prepare"))
     runtime.start(seed=config.seed, precision=precision)
+    import tensorflow as tf
+
     config, nets, position = assembly.trained_networks(folder)
     endpoints = _endpoints(nets, config)
     module = tf.Module()
@@ -172,13 +172,15 @@ def _compare(
     config: configs.Config,
 ) -> float:
     """Largest difference in HU between the network here and the export in a fresh process."""
+    import tensorflow as tf
+
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {}
     expected: dict[str, Any] = {}
     for endpoint, (call, specifications) in endpoints.items():
         inputs = {name: _example(name, config, rng) for name in specifications}
         arrays.update({f"{endpoint}/{name}": array for name, array in inputs.items()})
-        outputs = call(**inputs)
+        outputs = call(**{name: tf.constant(array) for name, array in inputs.items()})
         expected.update({f"{endpoint}/{k}": np.asarray(v) for k, v in outputs.items()})
     with tempfile.TemporaryDirectory() as scratch:
         given, results = (str(pathlib.Path(scratch) / f"{n}.npz") for n in ("in", "out"))
