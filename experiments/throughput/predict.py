@@ -7,7 +7,7 @@ tile, the tile that the planner takes. And does the cost of a voxel grow with th
 Source: ours; Kläser et al. 2020 for the sizes; MONAI 1.6 (the extra `bench`).
 Command: python -m experiments.throughput.predict [--peer] [--memory_gb 8] [--precision float32]
 Cost: about 3 minutes a precision on 2 idle cores, 8 GB; the peer 3 minutes more. One pass of each
-is timed after one that is not; N draws of a body are tiles x (shared + N draws), no more is assumed.
+is timed after one that is not; N draws of a body are tiles x (shared + N draws).
 Expected: (a) / (c) at least 4 at equal precision, (b) / (c) at least 8.
 """
 
