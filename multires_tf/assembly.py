@@ -207,6 +207,15 @@ def training_volumes(run: runfolder.RunFolder, split: str, *, flagged: bool = Tr
     ]
 
 
+def stores(run: runfolder.RunFolder, volumes: Sequence[Any]) -> dict[str, pathlib.Path]:
+    """The prepared stores of volumes, by subject and role."""
+    return {
+        f"{volume.subject}/{role}": run.volume(volume.subject, role)
+        for volume in volumes
+        for role in volume.pyramids
+    }
+
+
 def spacing_mm(volumes: list[Any]) -> list[float]:
     """The grid (z, y, x) that a network knows: the median over its training subjects."""
     spacings = [volume.pyramids["mr"].spacing_mm for volume in volumes]

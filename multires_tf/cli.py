@@ -6,6 +6,7 @@ import argparse
 import errno
 import importlib
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -111,9 +112,9 @@ def _parser() -> _Parser:
     for verb, words in (
         ("evaluate", "score the predictions of the test subjects in HU"),
         ("report", "write one page with curves, tables and pictures"),
-        ("export", "write a SavedModel and check it against the network"),
     ):
         _workdir(verbs.add_parser(verb, help=words))
+    _export(verbs.add_parser("export", help="write a SavedModel and check it against the network"))
     return parser
 
 
@@ -173,7 +174,10 @@ def _predict(parser: _Parser) -> None:
     parser.add_argument("--output", type=pathlib.Path, help="folder for the maps of --input")
     text = "DICOM series UID or description, where a folder of --input has several"
     parser.add_argument("--series", help=text)
-    parser.add_argument("--tile", type=_count, help="edge in voxels; default: the config's")
+    text = "edge in voxels, or auto: the cheapest that fits --memory; default: the config's"
+    parser.add_argument("--tile", type=_tile, help=text)
+    text = "of --tile auto, e.g. 8GB; default: most of what is free"
+    parser.add_argument("--memory", type=_memory, help=text)
     _draws(parser)
     text = "attenuation at 511 keV as well, from a CT at so many kV (80 to 140)"
     parser.add_argument("--mumap", type=_count, metavar="KVP", help=text)
@@ -195,6 +199,12 @@ def _draws(parser: _Parser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help="of the draws")
 
 
+def _export(parser: _Parser) -> None:
+    _workdir(parser)
+    kinds = ("float32", "mixed_bfloat16")
+    parser.add_argument("--precision", choices=kinds, default="float32", help="of the arithmetic")
+
+
 def _count(text: str) -> int:
     return _whole(text, 1, 2**31 - 1)
 
@@ -211,6 +221,18 @@ def _positive(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"needs a number from 0 up, not '{text}'")
     return value
+
+
+def _tile(text: str) -> int | str:
+    return text if text == "auto" else _count(text)
+
+
+def _memory(text: str) -> float:
+    """Bytes from texts such as 8GB or 500MB."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(GB|MB)", text)
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"needs a size such as 8GB, not '{text}'")
+    return float(found[1]) * {"GB": 1e9, "MB": 1e6}[found[2]]
 
 
 def _whole(text: str, low: int, high: int) -> int:

@@ -10,12 +10,20 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from multires_tf.data import attenuation, dicom_series, geometry, images, interfile, resampling
+from multires_tf.data import (
+    attenuation,
+    dicom_series,
+    geometry,
+    images,
+    intensity,
+    interfile,
+    resampling,
+)
 from multires_tf.measure import tissues
 
 FACTS = "prediction.json"
@@ -123,6 +131,21 @@ def _write_mumap(
     blur = f", blurred to {mumap.pet_fwhm_mm:g} mm" if mumap.pet_fwhm_mm else ""
     comment = f"linear attenuation at 511 keV in 1/cm, from a CT at {mumap.kvp} kV{blur}"
     interfile.write(folder / "mumap.hv", along, upright, comment=comment)
+
+
+def blurred_mu(
+    ct_unit: np.ndarray,
+    *,
+    mumap: Mumap,
+    spacing_mm: Sequence[float],
+    ct_window_hu: tuple[float, float],
+) -> np.ndarray:
+    """The attenuation map of a tile of one draw, at the resolution of a PET.
+
+    The blur does not see beyond the tile; there its weight in the blended map is small.
+    """
+    mu = attenuation.mu_per_cm(intensity.unit_to_ct(ct_unit, ct_window_hu), mumap.kvp)
+    return attenuation.smooth(mu, mumap.pet_fwhm_mm, spacing_mm)
 
 
 def _mumap_sd(

@@ -5,17 +5,27 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import pathlib
-import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from multires_tf import assembly, calibration, errors, outputs, runfolder, runtime, synthesis
+from multires_tf import (
+    assembly,
+    calibration,
+    errors,
+    outputs,
+    planning,
+    progress,
+    runfolder,
+    runtime,
+    synthesis,
+)
 from multires_tf import config as configs
-from multires_tf.data import attenuation, images, intensity, preparation, resampling, store
+from multires_tf.data import images, intensity, preparation, resampling, store, tiles
 from multires_tf.measure import intervals, novelty
 
 
@@ -25,7 +35,7 @@ class Settings:
 
     samples: int
     seed: int
-    tile: tuple[int, int, int]
+    tile: tuple[int, int, int] | Literal["auto"]
     overlap: float
     checkpoint: str
     calibration: str | None = None
@@ -60,8 +70,17 @@ class Job:
 
 
 @functools.lru_cache(maxsize=1)
-def load(root: pathlib.Path, settings: Settings, extras: outputs.Extras) -> Predictor:
-    """The network of a run, ready; a worker of a cluster loads it once for all its subjects."""
+def load(
+    root: pathlib.Path, settings: Settings, extras: outputs.Extras, memory_bytes: float | None
+) -> Predictor:
+    """The network of a run, ready; a worker of a cluster loads it once for all its subjects.
+
+    Args:
+        root: the run folder.
+        settings: of the prediction.
+        extras: that are written.
+        memory_bytes: that a process may take where the tile is chosen; None: most of what is free.
+    """
     folder = runfolder.RunFolder(root)
     config = configs.parse(folder.config)
     runtime.start(seed=config.seed, precision=config.train.precision)
@@ -69,7 +88,7 @@ def load(root: pathlib.Path, settings: Settings, extras: outputs.Extras) -> Pred
     derived = None
     if extras.mumap is not None and extras.mumap.pet_fwhm_mm > 0:
         derived = functools.partial(
-            _blurred_mu,
+            outputs.blurred_mu,
             mumap=extras.mumap,
             spacing_mm=position["spacing_mm"],
             ct_window_hu=config.intensity.ct_window_hu,
@@ -83,6 +102,10 @@ def load(root: pathlib.Path, settings: Settings, extras: outputs.Extras) -> Pred
     )
     training = position.get("mr_statistics", [])
     reference = novelty.Reference(training) if len(training) >= novelty.FEWEST else None
+    planner = None
+    if settings.tile == "auto":
+        budget = memory_bytes or runtime.memory_bytes()
+        planner = planning.planner(assembly.tiling(config), nets, memory_bytes=budget)
     kept = calibration.load(folder)
     return Predictor(
         root,
@@ -93,22 +116,8 @@ def load(root: pathlib.Path, settings: Settings, extras: outputs.Extras) -> Pred
         position["spacing_mm"],
         reference,
         kept.values if kept else None,
+        planner,
     )
-
-
-def _blurred_mu(
-    ct_unit: np.ndarray,
-    *,
-    mumap: outputs.Mumap,
-    spacing_mm: Sequence[float],
-    ct_window_hu: tuple[float, float],
-) -> np.ndarray:
-    """The attenuation map of a tile of one draw, at the resolution of a PET.
-
-    The blur does not see beyond the tile; there its weight in the blended map is small.
-    """
-    mu = attenuation.mu_per_cm(intensity.unit_to_ct(ct_unit, ct_window_hu), mumap.kvp)
-    return attenuation.smooth(mu, mumap.pet_fwhm_mm, spacing_mm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +129,7 @@ class Predictor:
         spacing_mm: (z, y, x) on which the network was trained.
         reference: the training subjects' statistics; None where the run does not know them.
         calibration: of the deviations; None where `calibrate` was not run.
+        planner: chooses the tile; None where it is given.
     """
 
     root: pathlib.Path
@@ -130,6 +140,7 @@ class Predictor:
     spacing_mm: Sequence[float]
     reference: novelty.Reference | None
     calibration: intervals.Calibration | None = None
+    planner: planning.Planner | None = None
 
     def is_done(self, job: Job) -> bool:
         """Whether a job's folder holds this very prediction already, of these very images."""
@@ -143,15 +154,23 @@ class Predictor:
         return wanted == tuple(facts.get(name) for name in named)
 
     def predict(self, job: Job) -> None:
-        """Writes the files of one subject, all of them or none."""
-        if job.prepared is not None:
-            self._write(store.open_pyramid(job.prepared), job)
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            self._write(self._prepared(job, pathlib.Path(scratch)), job)
+        """Writes the files of one subject, all of them or none.
 
-    def _prepared(self, job: Job, scratch: pathlib.Path) -> store.Pyramid:
+        Tiles are kept beside the target until then: a prediction that was killed computes those
+        that are missing.
+        """
+        with runfolder.unfinished(job.target) as work:
+            prepared = job.prepared
+            volume = store.open_pyramid(prepared) if prepared else self._prepared(job, work)
+            self._write(volume, job, work)
+
+    def _prepared(self, job: Job, work: pathlib.Path) -> store.Pyramid:
         """The pyramid of one new MR, in a folder that goes when it is predicted."""
+        kept, inputs = work / "mr.ome.zarr", {"mr": images.fingerprint(job.mr)}
+        if store.is_complete(kept):
+            volume = store.open_pyramid(kept)
+            if volume.attributes.get("inputs") == inputs:
+                return volume
         image = images.read(job.mr, series=job.series)
         try:
             mr = preparation.prepare_mr(
@@ -163,25 +182,27 @@ class Predictor:
             )
         except errors.UserError as error:
             raise errors.UserError(f"{job.mr}: {error}") from None
-        attributes = {**mr.attributes(), "inputs": {"mr": images.fingerprint(job.mr)}}
-        kept = scratch / "mr.ome.zarr"
+        attributes = {**mr.attributes(), "inputs": inputs}
+        del image
         store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
         return store.open_pyramid(kept)
 
-    def _write(self, volume: store.Pyramid, job: Job) -> None:
+    def _write(self, volume: store.Pyramid, job: Job, work: pathlib.Path) -> None:
         began = time.perf_counter()
-        tiling = assembly.tiling(self.config, self.settings.tile)
-        unit = synthesis.predict_volume(volume, self.compute, tiling, label=job.name)
+        tiling = self._tiling(volume, job.name)
+        kept = tiles.Kept(work / "tiles", self._fingerprint(volume, tiling))
+        unit = synthesis.predict_volume(volume, self.compute, tiling, kept=kept, label=job.name)
         maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
         air_hu = self.config.intensity.ct_window_hu[0]
+        # One map at a time: of a whole body each has half a gigabyte.
         restored = {
             name: resampling.restore(
-                array if name == "ct" else self._calibrated(array),
+                maps[name] if name == "ct" else self._calibrated(maps[name]),
                 volume.grid,
                 volume.source,
                 fill=air_hu if name == "ct" else 0.0,
             )
-            for name, array in maps.items()
+            for name in maps
             if name != outputs.TOTAL
         }
         ct_hu = np.rint(self._valid(restored.pop("ct"))).astype(np.int16)
@@ -189,9 +210,9 @@ class Predictor:
         if "derived" in unit:
             sd = self._calibrated(np.sqrt(np.maximum(unit["derived"], 0)))
             blurred_mu_sd = resampling.restore(sd, volume.grid, volume.source, fill=0.0)
-        squares = [restored[name] ** 2 for name in outputs.UNCERTAINTIES if name in restored]
-        if squares:
-            restored[outputs.TOTAL] = np.sqrt(np.sum(squares, axis=0, dtype=np.float32))
+        parts = [restored[name] for name in outputs.UNCERTAINTIES if name in restored]
+        if parts:
+            restored[outputs.TOTAL] = functools.reduce(np.hypot, parts)
         with runfolder.replacing(job.target) as beside:
             beside.mkdir(parents=True)
             found = outputs.write(
@@ -221,6 +242,26 @@ class Predictor:
                 "novelty": self._novelty(volume),
             }
             outputs.write_facts(beside, facts)
+
+    def _tiling(self, volume: store.Pyramid, name: str) -> synthesis.Tiling:
+        edges = self.settings.tile
+        if self.planner is None:
+            return assembly.tiling(self.config, None if edges == "auto" else edges)
+        plan = self.planner.plan(volume.shape, source=math.prod(volume.source.size))
+        progress.say(f"{name}: {self.planner.sentence(plan, draws=self.settings.samples)}")
+        return plan.tiling
+
+    def _fingerprint(self, volume: store.Pyramid, tiling: synthesis.Tiling) -> dict[str, Any]:
+        """All that the tiles of a volume depend on."""
+        return {
+            "settings": _jsonable(self.settings),
+            "blurred": _jsonable(self.extras)["mumap"],
+            "tiling": dataclasses.asdict(tiling.fitted(volume.shape)),
+            "inputs": volume.attributes.get("inputs"),
+            "recipe": volume.attributes.get("recipe"),
+            "grid": volume.grid.as_dict(),
+            "precision": self.config.train.precision,
+        }
 
     def _calibrated(self, sd: np.ndarray) -> np.ndarray:
         """Deviations scaled as `calibrate` has found, if it was run."""

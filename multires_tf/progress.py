@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,3 +29,9 @@ def bar(
     return tqdm.tqdm(
         items, desc=words, unit=unit, total=total, leave=False, disable=True if quiet else None
     )
+
+
+def say(line: str) -> None:
+    """Prints a line at once, to standard output, above any bar."""
+    tqdm.tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()

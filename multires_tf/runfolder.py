@@ -140,6 +140,21 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         remove(beside)
 
 
+@contextlib.contextmanager
+def unfinished(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a folder beside `path` for the parts of what is to become `path`.
+
+    It goes when the block succeeds. What a killed process leaves there, the next one finds.
+
+    Raises:
+        errors.UserError: another process works on the same path.
+    """
+    parts = path.with_name(f".{path.name}.unfinished")
+    with locked(parts / "lock"):
+        yield parts
+        remove(parts)
+
+
 def _beside(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
 

@@ -132,6 +132,35 @@ def _make_logical_cpus(count: int) -> None:
     tf.config.set_logical_device_configuration(cpu, parts)
 
 
+def memory_bytes() -> float:
+    """Memory that a process may well take: of the GPU if there is one, else of the machine.
+
+    Three quarters of what is free now, within the limit of a container.
+    """
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        told = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+        return 0.75 * 2**20 * min(int(line) for line in told.split())
+    free = [_free_bytes()]
+    limit = pathlib.Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (text := limit.read_text().strip()).isdigit():
+        used = int(limit.with_name("memory.current").read_text())
+        free.append(int(text) - used)
+    return 0.75 * min(free)
+
+
+def _free_bytes() -> int:
+    """What the system could give: free, or in caches that it would let go."""
+    told = pathlib.Path("/proc/meminfo")
+    if told.exists():
+        found = re.search(r"MemAvailable:\s+(\d+) kB", told.read_text())
+        if found:
+            return int(found[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def provenance(seed: int) -> dict[str, Any]:
     """What made a run: versions, machine kind and commit; no names of people, hosts or paths."""
     return {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from multires_tf import progress
+from multires_tf.data import blending, pipeline, tiles, windows
+from multires_tf.model import uncertainty
 
 Compute = Callable[[list[np.ndarray]], dict[str, np.ndarray]]
 
@@ -41,33 +43,66 @@ class Tiling:
         )
         return dataclasses.replace(self, tile=(z, y, x))
 
+    def starts(self, shape: Sequence[int]) -> list[tuple[int, int, int]]:
+        """First voxels (z, y, x) of the tiles that cover a volume."""
+        return windows.plan_tiles(shape, self.tile, self.overlap, multiple=max(self.scales))
+
+    def along(self, length: int, edge: int) -> int:
+        """How many tiles of an edge cover one axis."""
+        multiple = max(self.scales)
+        return len(windows.tile_starts(length, edge, self.overlap, multiple=multiple))
+
+    def windows(self) -> dict[int, tuple[int, int, int]]:
+        """Scale -> voxels (z, y, x) that its branch reads for one tile."""
+        law = {"window": self.window, "scales": self.scales}
+        boxes = windows.branch_windows((0, 0, 0), self.tile, **law)
+        return {scale: box.size for scale, box in boxes.items()}
+
+    def branch_voxels(self) -> dict[int, int]:
+        """The same as a number of voxels: nearly all of the work."""
+        return {scale: math.prod(size) for scale, size in self.windows().items()}
+
 
 def predict_volume(
-    volume: Any, compute: Compute, tiling: Tiling, *, label: str = "", quiet: bool = False
-) -> dict[str, np.ndarray]:
+    volume: Any,
+    compute: Compute,
+    tiling: Tiling,
+    *,
+    kept: tiles.Kept | None = None,
+    label: str = "",
+    quiet: bool = False,
+) -> Mapping[str, np.ndarray]:
     """Predicts every voxel of a volume.
 
     Args:
         volume: store.Pyramid of the MR (in [0, 1]).
         compute: from the branches' windows, (1, Z, Y, X, 1) each, to maps (Z, Y, X) of a tile.
         tiling: how to cut; small volumes get smaller tiles.
+        kept: where tiles are kept on disk; those that are there are not computed again. None blends
+            them in memory at once.
         label: of the progress bar.
         quiet: no progress bar; there is one on terminals only anyhow.
 
     Returns:
-        Name -> float32 map (z, y, x) of the volume's shape.
+        Name -> float32 map (z, y, x) of the volume's shape; of kept tiles each is blended when it
+        is asked for, so that there need not be room for all.
     """
-    from multires_tf.data import blending, pipeline, windows
-
     plan = tiling.fitted(volume.shape)
-    starts = windows.plan_tiles(volume.shape, plan.tile, plan.overlap, multiple=max(plan.scales))
+    starts = plan.starts(volume.shape)
     canvas: blending.Canvas | None = None
     for start in progress.bar(starts, words=label, unit="tile", quiet=quiet):
+        if kept is not None and start in kept:
+            continue
         mr = pipeline.read_windows(volume, start, plan.tile, window=plan.window, scales=plan.scales)
         maps = compute([mr[f"mr_{scale}"][None, ..., None] for scale in plan.scales])
+        if kept is not None:
+            kept.write(start, maps)
+            continue
         if canvas is None:
             canvas = blending.Canvas(volume.shape, tuple(maps), tile=plan.tile, starts=starts)
         canvas.add(start, maps)
+    if kept is not None:
+        return tiles.Blended(volume.shape, tile=plan.tile, starts=starts, kept=kept)
     if canvas is None:
         raise ValueError(f"a volume of shape {tuple(volume.shape)} has no tile")
     return {name: canvas.result(name) for name in maps}
@@ -99,7 +134,7 @@ def monte_carlo(
     without a variance head no aleatoric map.
 
     Args:
-        nets: networks.Networks.
+        nets: networks.Networks; their weights are read anew for every tile.
         samples: number of draws.
         seed: of the draws.
         stabiliser: of the likelihood (losses.GaussianNLL), in unit variance.
@@ -112,30 +147,19 @@ def monte_carlo(
     """
     import tensorflow as tf
 
-    from multires_tf.model import uncertainty
+    from multires_tf.model import thin
 
-    def compiled(model: Any) -> Any:
-        call = functools.partial(model, training=False)
-        return tf.function(call, reduce_retracing=True, jit_compile=False)
-
-    if nets.tail is None:
-        plain = compiled(nets.plain)
-
-        def passes(inputs: list[Any]) -> Iterator[dict[str, Any]]:
-            yield plain(inputs)
-
-    else:
-        shared, tail = compiled(nets.shared), compiled(nets.tail)
-
-        def passes(inputs: list[Any]) -> Iterator[dict[str, Any]]:
-            features = shared(inputs)
-            for draw in range(samples):
-                yield tail([*features, tf.constant([[seed, draw]], tf.int32)])
+    # Run op by op, tensors go as soon as they are used, and no draw needs a graph of its own; only
+    # the element-wise passes are compiled.
+    fuse = functools.partial(tf.function, jit_compile=True, autograph=False, reduce_retracing=True)
+    network = thin.Draws(nets, fuse)
+    chosen = [(seed, index) for index in range(samples)] if nets.sampler else [None]
 
     def compute(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
         draws, others = uncertainty.Accumulator(), uncertainty.Accumulator()
-        for outputs in passes([tf.constant(i) for i in inputs]):
-            maps = _maps(outputs, stabiliser)
+        shared = network.shared([tf.constant(i) for i in inputs])
+        for draw in chosen:
+            maps = _maps(network.outputs(shared, draw), stabiliser)
             draws.add(**maps)
             if derived is not None:
                 others.add(derived(maps["ct"]))
@@ -163,16 +187,37 @@ def _present(estimate: Any) -> dict[str, np.ndarray]:
     return {name: array for name, array in maps.items() if array is not None}
 
 
-def in_hu(maps: dict[str, np.ndarray], ct_window_hu: tuple[float, float]) -> dict[str, np.ndarray]:
-    """Turns blended maps in unit CT into HU: "ct" and "<kind>_sd_hu" of the kinds there are."""
-    from multires_tf.model import uncertainty
+def in_hu(
+    maps: Mapping[str, np.ndarray], ct_window_hu: tuple[float, float]
+) -> Mapping[str, np.ndarray]:
+    """Turns maps in unit CT into HU: "ct" and "<kind>_sd_hu" of the kinds there are, and the total.
 
-    estimate = uncertainty.Estimate(maps["ct"], maps.get("aleatoric"), maps.get("epistemic"), 0)
-    hu = uncertainty.to_hu(estimate, ct_window_hu)
-    named = {
-        "ct": hu.ct_hu,
-        "aleatoric_sd_hu": hu.aleatoric_sd_hu,
-        "epistemic_sd_hu": hu.epistemic_sd_hu,
-        "total_sd_hu": hu.total_sd_hu,
-    }
-    return {name: array for name, array in named.items() if array is not None}
+    Like `maps` of kept tiles, each is made when it is asked for.
+    """
+    return _InHu(maps, ct_window_hu)
+
+
+class _InHu(Mapping[str, np.ndarray]):
+    def __init__(self, maps: Mapping[str, np.ndarray], ct_window_hu: tuple[float, float]) -> None:
+        self._maps, self._window_hu = maps, ct_window_hu
+        self._kinds = [kind for kind in ("aleatoric", "epistemic") if kind in maps]
+        kinds = [*self._kinds, "total"] if self._kinds else []
+        self._names = ["ct", *(f"{kind}_sd_hu" for kind in kinds)]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        if name == "ct":
+            return uncertainty.ct_hu(self._maps["ct"], self._window_hu)
+        kind = name.removesuffix("_sd_hu")
+        kinds = self._kinds if kind == "total" else [kind]
+        variance = self._maps[kinds[0]]
+        for other in kinds[1:]:
+            variance = variance + self._maps[other]
+        return uncertainty.sd_hu(variance, self._window_hu)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -32,6 +32,7 @@ FLOORS = (
     WINGS,  # inside one wing freely, never another's
     (
         "synthesis",
+        "planning",
         "assembly",
         "validation",
         "calibration",

@@ -6,15 +6,19 @@ import csv
 import json
 import os
 import pathlib
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 ROOT = pathlib.Path(__file__).parent.parent
+_BIN = pathlib.Path(sys.executable).parent
 SETTINGS = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
 
 
@@ -163,7 +167,70 @@ def test_a_new_image_of_any_orientation_gets_maps_on_its_own_grid(finished, phan
 def test_the_export_agrees_in_a_fresh_process(finished):
     done = run("export", "--workdir", os.path.relpath(finished, ROOT))  # as make gives it
     assert "agrees to" in done.stdout
-    assert (finished / "saved_model" / "saved_model.pb").exists()
+    shown = subprocess.run(
+        [_BIN / "saved_model_cli", "show", "--all", "--dir", finished / "saved_model"],
+        capture_output=True,
+        text=True,
+    ).stdout
+    windows = {"mr_full_resolution", "mr_half_resolution", "mr_quarter_resolution"}
+    inputs = {
+        part.split("'")[0]: set(re.findall(r"inputs\['(\w+)'\]", part))
+        for part in shown.split("signature_def['")[1:]
+    }
+    assert inputs.pop("serve") == inputs.pop("serving_default") == windows
+    assert inputs.pop("sample") == {*windows, "seed", "draw"}
+    assert inputs.pop("serve_context") == {"mr_context"}
+    assert set(inputs) <= {"__saved_model_init_op"}
+
+
+def test_an_exported_context_is_its_pyramid(finished):
+    import tensorflow as tf
+
+    from multires_tf.data import store
+
+    loaded = tf.saved_model.load(str(finished / "saved_model"))
+    context = np.random.default_rng(0).random((2, 80, 64, 64, 1), np.float32)
+    # Windows of 16 around tiles of 32 x 16 x 16: T / s + 16 (1 - 1 / s) voxels a side.
+    sizes = {1: (32, 16, 16), 2: (24, 16, 16), 4: (20, 16, 16)}
+    pyramids = [store.levels(one, fill=0.0) for one in context[..., 0]]
+    windows = {}
+    for scale, name in ((1, "full"), (2, "half"), (4, "quarter")):
+        levels = np.stack([pyramid[scale] for pyramid in pyramids])
+        cut = tuple(
+            slice((n - size) // 2, (n + size) // 2)
+            for n, size in zip(levels.shape[1:], sizes[scale], strict=True)
+        )
+        windows[f"mr_{name}_resolution"] = tf.constant(levels[(slice(None), *cut)][..., None])
+    whole = loaded.signatures["serve_context"](mr_context=tf.constant(context))
+    parts = loaded.signatures["serve"](**windows)
+    assert whole["ct_hu"].shape == (2, 32, 16, 16, 1)
+    for name in ("ct_hu", "sd_hu"):
+        np.testing.assert_allclose(whole[name], parts[name], atol=0.05)
+
+
+@pytest.mark.slow
+def test_the_export_in_bfloat16(finished):
+    done = run("export", "--workdir", finished, "--precision", "mixed_bfloat16")
+    assert "agrees to" in done.stdout
+    facts = json.loads((finished / "saved_model" / "multires_tf.json").read_text())
+    assert facts["precision"] == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize("verb", ["predict", "export"])
+@pytest.mark.parametrize("name", ["config.yaml", "checkpoints/best.npz"])
+def test_a_model_folder_that_was_cut_short(finished, tmp_path, verb, name):
+    folder = tmp_path / "w"
+    for part in ("config.yaml", "cohort.csv", "checkpoints/best.npz"):
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(finished / part, folder / part)
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    done = subprocess.run(
+        command(verb, "--workdir", folder), capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and pathlib.Path(name).name in done.stderr
+    assert not (folder / "predictions").exists() and not (folder / "saved_model").exists()
 
 
 def test_volumes_that_changed_since_the_run_began_are_refused(finished, phantoms, tmp_path):
@@ -181,3 +248,40 @@ def test_volumes_that_changed_since_the_run_began_are_refused(finished, phantoms
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{subject}/mr.ome.zarr: its contents are not those that" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_prediction_goes_on_with_the_missing_tiles(finished, phantoms, tmp_path):
+    subject = (phantoms / "cohort.csv").read_text().splitlines()[1].split(",")[0]
+    flags = ["--workdir", finished, "--input", phantoms / subject / "mr.nii.gz", "--tile", 16]
+    flags += ["--samples", 8, "--output"]
+    run("predict", *flags, tmp_path / "whole")
+    kept = tmp_path / ".killed.unfinished" / "tiles"
+    process = subprocess.Popen(
+        command("predict", *flags, tmp_path / "killed"),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while process.poll() is None and len(list(kept.glob("tile_*.npy"))) < 5:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in kept.glob("tile_*.npy")}
+    assert len(done) >= 5 and not (tmp_path / "killed").exists()
+
+    process = subprocess.Popen(command("predict", *flags, tmp_path / "killed"), cwd=ROOT)
+    more = set()
+    while process.poll() is None:
+        seen = {path for path in done if path.exists() and path.stat().st_mtime_ns != done[path]}
+        assert not seen, "a tile that was there was computed again"
+        more |= set(kept.glob("tile_*.npy")) - set(done)
+        time.sleep(0.05)
+    assert process.returncode == 0 and more
+    assert not kept.parent.exists()
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert names == {path.name for path in (tmp_path / "killed").iterdir()}
+    for name in names - {"prediction.json"}:
+        whole, killed = ((tmp_path / kind / name).read_bytes() for kind in ("whole", "killed"))
+        assert whole == killed, name

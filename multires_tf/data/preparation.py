@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,8 @@ from multires_tf.data import (
 # A prepared voxel is inside a field only if it is so wholly, up to rounding of the interpolation.
 _WHOLLY = 0.999
 OUTSIDE, FIELD, BODY = 0, 1, 2
+# Slices twice or thrice as thick as in training are usual; beyond this it is another kind of image.
+LARGEST_RATIO = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +154,24 @@ def register(
 def canonical_spacing_mm(image: sitk.Image) -> tuple[float, ...]:
     """Returns (z, y, x) along the canonical axes."""
     return geometry.canonical(geometry.of_image(image)).spacing_mm
+
+
+def check_spacing(image: sitk.Image, spacing_mm: Sequence[float], path: Path) -> None:
+    """Raises UserError where voxels are so large that a finer grid would hold invented detail.
+
+    Args:
+      image: as it came.
+      spacing_mm: (z, y, x) that the network was trained on.
+      path: of the image, to be named.
+    """
+    own_mm = canonical_spacing_mm(image)
+    ratio = max(mine / theirs for mine, theirs in zip(own_mm, spacing_mm, strict=True))
+    if ratio > LARGEST_RATIO:
+        own, trained = (" x ".join(f"{mm:.3g}" for mm in triple) for triple in (own_mm, spacing_mm))
+        raise errors.UserError(
+            f"{path}: voxels of {own} mm are {ratio:.1f} times those that the network was trained "
+            f"on ({trained} mm); correct the header, or take a network of such voxels"
+        )
 
 
 def prepare_mr(

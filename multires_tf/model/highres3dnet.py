@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from multires_tf.model import layers, parts
+from multires_tf.model import layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Trunk:
             raise ValueError(f"dilations are powers of two, not {self.dilations}")
 
 
-def stem(bin_: parts.Parts, prefix: str, x: Any, shape: Trunk) -> tuple[Any, Any]:
+def stem(bin_: Any, prefix: str, x: Any, shape: Trunk) -> tuple[Any, Any]:
     """Builds what precedes a trunk's first dropped layer.
 
     Args:
@@ -54,7 +54,7 @@ def stem(bin_: parts.Parts, prefix: str, x: Any, shape: Trunk) -> tuple[Any, Any
     return x, _opened(bin_, f"{prefix}.res_1_0", x, shape.filters[0], shape.dilations[0] ** 3)
 
 
-def body(bin_: parts.Parts, prefix: str, x: Any, h: Any, shape: Trunk, draw: Any) -> Any:
+def body(bin_: Any, prefix: str, x: Any, h: Any, shape: Trunk, draw: Any) -> Any:
     """Builds the rest of the trunk, from what `stem` returns to the feature map.
 
     Args:
@@ -80,7 +80,7 @@ def body(bin_: parts.Parts, prefix: str, x: Any, h: Any, shape: Trunk, draw: Any
     return _dilated(bin_, f"{prefix}.stage_end", x, dilation, 1)
 
 
-def series(bin_: parts.Parts, prefix: str, x: Any, widths: tuple[int, ...]) -> Any:
+def series(bin_: Any, prefix: str, x: Any, widths: tuple[int, ...]) -> Any:
     """Builds 1x1x1 convolutions with norm and PReLU: all but the last of a series."""
     for number, width in enumerate(widths, 1):
         name = f"{prefix}.fc_{number}"
@@ -89,14 +89,14 @@ def series(bin_: parts.Parts, prefix: str, x: Any, widths: tuple[int, ...]) -> A
     return x
 
 
-def _opened(bin_: parts.Parts, name: str, x: Any, width: int, fold: int) -> Any:
+def _opened(bin_: Any, name: str, x: Any, width: int, fold: int) -> Any:
     """A residual block up to its second convolution."""
     h = bin_.active(x, f"{name}.norm_0", f"{name}.prelu_0", fold=fold)
     h = bin_.conv(f"{name}.conv_0", h, width)
     return bin_.active(h, f"{name}.norm_1", f"{name}.prelu_1", fold=fold)
 
 
-def _closed(bin_: parts.Parts, name: str, x: Any, h: Any, width: int, fold: int, draw: Any) -> Any:
+def _closed(bin_: Any, name: str, x: Any, h: Any, width: int, fold: int, draw: Any) -> Any:
     """The second convolution, plus the identity widened by zeros or narrowed by a projection."""
     h = bin_.drop(f"{name}.drop", h, draw, fold=fold)
     h = bin_.conv(f"{name}.conv_1", h, width)
@@ -107,7 +107,7 @@ def _closed(bin_: parts.Parts, name: str, x: Any, h: Any, width: int, fold: int,
     return bin_.make(f"{name}.sum", keras.layers.Add)([h, x])
 
 
-def _dilated(bin_: parts.Parts, name: str, x: Any, dilation: int, target: int) -> Any:
+def _dilated(bin_: Any, name: str, x: Any, dilation: int, target: int) -> Any:
     """Deals a window out, or puts it together, from one dilation to another."""
     step = 0
     while dilation < target:

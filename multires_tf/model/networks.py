@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from multires_tf.model import highres3dnet, layers, parts, unet_body
+from multires_tf.model import highres3dnet, parts, unet_body
+from multires_tf.model import multires as multires_design
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,31 +23,15 @@ class Networks:
         plain: no channel is dropped.
         sampler: takes "draw" besides, int32 (B, 2): (seed, draw index) of each window; None where
             the network has no dropout.
-        shared: inputs -> the tensors before the first dropped layers; None without dropout.
-        tail: those tensors and "draw" -> outputs, so that sampler = tail after shared.
         scales: of the inputs.
+        design: multires.MultiRes or unet_body.UNet, from which thin.Draws builds it for inference;
+            None where the models were not built from one.
     """
 
     plain: keras.Model
     sampler: keras.Model | None
-    shared: keras.Model | None
-    tail: keras.Model | None
     scales: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What the graph of a MultiRes network looks like."""
-
-    window: tuple[int, int, int]
-    everywhere: bool
-    trunk: highres3dnet.Trunk
-    fc: tuple[int, ...]
-    head: tuple[int, ...]
-    uncertainty: bool
-    output_norm: str
-    initial_ct: float
-    initial_log_var: float
+    design: Any = None
 
 
 def multires(
@@ -100,8 +85,9 @@ def multires(
         raise ValueError(f"dropout is none, late or everywhere, not {dropout!r}")
     if tuple(scales) != tuple(2**k for k in range(len(scales))) or not scales:
         raise ValueError(f"scales are 1, 2, 4, ..., not {tuple(scales)}")
-    plan = _Plan(
+    design = multires_design.MultiRes(
         window=window,
+        scales=tuple(scales),
         everywhere=dropout == "everywhere",
         trunk=highres3dnet.Trunk(tuple(filters), blocks, tuple(dilations)),
         fc=tuple(fc),
@@ -113,26 +99,14 @@ def multires(
     )
     bin_ = parts.Parts(parts.Norm(norm, groups, batch_statistics, momentum), keep=keep, seed=seed)
     inputs = [keras.Input((None, None, None, 1), name=f"mr_{s}") for s in scales]
-    early = [_begun(bin_, plan, f"branch_{s}", mr) for s, mr in zip(scales, inputs, strict=True)]
-    plain = keras.Model(inputs, _finished(bin_, plan, early, None), name="multires")
+    early = design.begin(bin_, inputs)
+    plain = keras.Model(inputs, design.finish(bin_, early, None), name="multires")
     if dropout == "none":
-        return Networks(plain, None, None, None, tuple(scales))
+        return Networks(plain, None, tuple(scales), design)
     draw = keras.Input((2,), dtype="int32", name="draw")
-    handed = [
-        [_input_like(t, f"{s}_{i}") for i, t in enumerate(e)]
-        for s, e in zip(scales, early, strict=True)
-    ]
-    return Networks(
-        plain=plain,
-        sampler=keras.Model(
-            [*inputs, draw], _finished(bin_, plan, early, draw), name="multires_sampler"
-        ),
-        shared=keras.Model(inputs, _flat(early), name="multires_shared"),
-        tail=keras.Model(
-            [*_flat(handed), draw], _finished(bin_, plan, handed, draw), name="multires_tail"
-        ),
-        scales=tuple(scales),
-    )
+    outputs = design.finish(bin_, early, draw)
+    sampler = keras.Model([*inputs, draw], outputs, name="multires_sampler")
+    return Networks(plain, sampler, tuple(scales), design)
 
 
 def unet(
@@ -171,71 +145,7 @@ def unet(
     """
     bin_ = parts.Parts(parts.Norm(norm, groups, batch_statistics, momentum), seed=seed)
     shape = unet_body.Shape(kernel, base, levels, extra_convs, extra_width)
+    design = unet_body.UNet(shape, output_norm, initial_ct)
     mr = keras.Input((None, None, None, 1), name="mr_1")
-    x = unet_body.body(bin_, mr, shape)
-    ct = bin_.output("ct", x, initial=initial_ct, norm=output_norm)
-    plain = keras.Model([mr], {"ct": ct}, name="unet")
-    return Networks(plain, None, None, None, (1,))
-
-
-def _begun(bin_: parts.Parts, plan: _Plan, name: str, mr: Any) -> list:
-    """A branch up to its first dropped layer: the tensors that all draws have in common."""
-    start = highres3dnet.stem(bin_, name, mr, plan.trunk)
-    if plan.everywhere:
-        return list(start)
-    x = highres3dnet.body(bin_, name, *start, plan.trunk, None)
-    return [highres3dnet.series(bin_, name, x, plan.fc)]
-
-
-def _finished(bin_: parts.Parts, plan: _Plan, early: list[list], draw: Any) -> dict[str, Any]:
-    """The rest of the branches, the cascade from coarse to fine, the heads."""
-    outputs, maps = {}, None
-    for power in reversed(range(len(early))):
-        scale, name, x = 2**power, f"branch_{2**power}", early[power][0]
-        if plan.everywhere:
-            identity, opened = early[power]
-            x = highres3dnet.body(bin_, name, identity, opened, plan.trunk, draw)
-            x = highres3dnet.series(bin_, name, x, plan.fc)
-        estimate = _estimate(bin_, plan, name, x, plan.initial_ct, draw)
-        if maps is None:
-            maps = estimate
-        else:
-            maps = _joined(bin_, f"cascade_{scale}", estimate, maps, plan.window)
-        if scale > 1:
-            outputs[f"ct_{scale}"] = estimate
-    heads = {"ct": plan.initial_ct}
-    if plan.uncertainty:
-        heads["log_var"] = plan.initial_log_var
-    for name, initial in heads.items():
-        x = highres3dnet.series(bin_, name, maps, plan.head)
-        outputs[name] = _estimate(bin_, plan, name, x, initial, draw)
-    return outputs
-
-
-def _estimate(bin_: parts.Parts, plan: _Plan, name: str, x: Any, initial: float, draw: Any) -> Any:
-    """The last convolution of a 1x1x1 series, behind its dropped layer."""
-    x = bin_.drop(f"{name}.drop", x, draw)
-    return bin_.output(f"{name}.out", x, initial=initial, norm=plan.output_norm)
-
-
-def _joined(bin_: parts.Parts, name: str, estimate: Any, coarse: Any, window: tuple) -> Any:
-    """A branch's estimate with the coarser maps: twice as fine, half a window cut off each end.
-
-    Most of the margin is cut before interpolating; one coarse voxel stays to interpolate with.
-    """
-    if any(edge % 4 or edge < 8 for edge in window):
-        raise ValueError(f"window edges are multiples of 16, not {tuple(window)}")
-    margin = tuple(edge // 4 - 1 for edge in window)
-    own = {"dtype": "float32"}
-    x = bin_.make(f"{name}.crop", layers.CropMargin, margin=margin, **own)(coarse)
-    x = bin_.make(f"{name}.upsample", layers.UpsampleLinear, **own)(x)
-    x = bin_.make(f"{name}.trim", layers.CropMargin, margin=(2, 2, 2), **own)(x)
-    return bin_.make(f"{name}.concat", keras.layers.Concatenate, **own)([estimate, x])
-
-
-def _input_like(tensor: Any, name: str) -> Any:
-    return keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"shared_{name}")
-
-
-def _flat(nested: list[list]) -> list:
-    return [item for items in nested for item in items]
+    outputs = design.finish(bin_, design.begin(bin_, [mr]), None)
+    return Networks(keras.Model([mr], outputs, name="unet"), None, (1,), design)

@@ -45,6 +45,10 @@ class _Normalisation(keras.layers.Layer):
             inputs, self.gamma, self.beta, groups=groups, fold=self.fold, epsilon=self.epsilon
         )
 
+    def affine(self) -> tuple[Any, Any] | None:
+        """Scale and offset (C,) of inference, where they do not depend on the window."""
+        return None
+
     def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
         return keras.KerasTensor(inputs.shape, self.compute_dtype)
 
@@ -97,10 +101,16 @@ class BatchNorm(_Normalisation):
             out, mean, variance = kernels.batch_norm(inputs, self.gamma, self.beta, self.epsilon)
             self._update(mean, variance)
             return out
-        if self.statistics == "local":
+        settled = self.affine()
+        if settled is None:
             return self._by_window(inputs, groups=inputs.shape[-1])
+        return kernels.affine(inputs, *settled)
+
+    def affine(self) -> tuple[Any, Any] | None:
+        if self.statistics == "local":
+            return None
         scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
-        return kernels.affine(inputs, scale, self.beta - self.moving_mean * scale)
+        return scale, self.beta - self.moving_mean * scale
 
     def _renormalised(self, inputs: Any) -> Any:
         ones, zeros = ops.ones_like(self.gamma), ops.zeros_like(self.beta)
@@ -169,6 +179,10 @@ class Offset(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         return inputs + ops.cast(self.beta, inputs.dtype)
+
+    def affine(self) -> tuple[Any, Any]:
+        """Scale and offset (C,), as the normalisations have them."""
+        return ops.ones_like(self.beta), self.beta
 
     def compute_output_spec(self, inputs: Any) -> Any:
         return keras.KerasTensor(inputs.shape, self.compute_dtype)

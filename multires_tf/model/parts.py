@@ -101,6 +101,10 @@ class Parts:
             x, draw
         )
 
+    def voxelwise(self, function: Callable[[Any], Any], x: Any) -> Any:
+        """Applies a function that looks at each voxel alone; other bins may do it bit by bit."""
+        return function(x)
+
     def output(self, name: str, x: Any, *, initial: float, norm: str = "none") -> Any:
         """The last 1x1x1 convolution, to one channel, in float32 whatever the policy.
 

@@ -24,16 +24,6 @@ class Estimate:
     draws: int
 
 
-@dataclasses.dataclass(frozen=True)
-class MapsHu:
-    """The maps of an Estimate in Hounsfield units; total^2 = aleatoric^2 + epistemic^2."""
-
-    ct_hu: np.ndarray
-    aleatoric_sd_hu: np.ndarray | None
-    epistemic_sd_hu: np.ndarray | None
-    total_sd_hu: np.ndarray | None
-
-
 class Accumulator:
     """Running mean and variance over draws (Welford): memory does not grow with their number.
 
@@ -81,29 +71,20 @@ class Accumulator:
         self._noise = None if log_var is None else np.zeros_like(ct)
 
 
-def to_hu(estimate: Estimate, window_hu: tuple[float, float]) -> MapsHu:
-    """Turns an estimate into maps in Hounsfield units.
+def ct_hu(unit: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
+    """Turns unit CT into HU, float32.
 
     Args:
-        estimate: in unit CT.
+        unit: CT in units of the window.
         window_hu: the HU that unit CT's 0 and 1 stand for.
-
-    Returns:
-        The maps in float32; standard deviations, not variances.
     """
     low, high = window_hu
-    span = high - low
-    parts = [v for v in (estimate.aleatoric_variance, estimate.epistemic_variance) if v is not None]
-    total = sum(parts[1:], parts[0]) if parts else None
-    return MapsHu(
-        ct_hu=(low + span * estimate.ct).astype(np.float32),
-        aleatoric_sd_hu=_sd(estimate.aleatoric_variance, span),
-        epistemic_sd_hu=_sd(estimate.epistemic_variance, span),
-        total_sd_hu=_sd(total, span),
-    )
+    return (np.float32(low) + np.float32(high - low) * unit).astype(np.float32, copy=False)
 
 
-def _sd(variance: np.ndarray | None, span: float) -> np.ndarray | None:
-    if variance is None:
-        return None
-    return (span * np.sqrt(np.maximum(variance, 0))).astype(np.float32)
+def sd_hu(variance: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
+    """Turns a variance in unit CT into a standard deviation in HU, float32."""
+    low, high = window_hu
+    made = np.sqrt(np.maximum(variance, 0), dtype=np.float32)
+    made *= np.float32(high - low)
+    return made

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from multires_tf.model import layers, parts
+from multires_tf.model import layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,35 @@ class Shape:
         return tuple(2 if k > 1 else 1 for k in self.kernel)
 
 
-def body(bin_: parts.Parts, x: Any, shape: Shape) -> Any:
+@dataclasses.dataclass(frozen=True)
+class UNet:
+    """The whole network: `begin` and `finish` as multires.MultiRes has them.
+
+    Attributes:
+        shape: of the body.
+        output_norm: "none" (bias) or "batch" on the output.
+        initial_ct: first bias of the output, unit CT.
+    """
+
+    shape: Shape
+    output_norm: str
+    initial_ct: float
+
+    def begin(self, bin_: Any, inputs: list) -> list[list]:
+        """Builds all but the output; there is no dropout."""
+        return [[body(bin_, inputs[0], self.shape)]]
+
+    def channels(self) -> tuple[float, float]:
+        """Channels in memory, as multires.MultiRes has them: around the upper concatenation."""
+        return 5.0 * self.shape.base, self.shape.extra_width
+
+    def finish(self, bin_: Any, early: list[list], draw: Any) -> dict[str, Any]:
+        """Builds the output "ct"."""
+        x = early[0][0]
+        return {"ct": bin_.output("ct", x, initial=self.initial_ct, norm=self.output_norm)}
+
+
+def body(bin_: Any, x: Any, shape: Shape) -> Any:
     """Builds everything but the last convolution.
 
     Args:
@@ -64,6 +92,6 @@ def body(bin_: parts.Parts, x: Any, shape: Shape) -> Any:
     return x
 
 
-def _unit(bin_: parts.Parts, name: str, x: Any, width: int, kernel: tuple) -> Any:
+def _unit(bin_: Any, name: str, x: Any, width: int, kernel: tuple) -> Any:
     x = bin_.conv(f"{name}.conv", x, width, kernel, bias=True)
     return bin_.active(x, f"{name}.norm", f"{name}.prelu")

@@ -6,11 +6,12 @@ import functools
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from multires_tf import assembly, calibration, cluster, errors, outputs, runfolder
 from multires_tf import config as configs
 from multires_tf import predictor as predictors
-from multires_tf.data import cohort, dicom, dicom_series, images, store
+from multires_tf.data import cohort, dicom, dicom_series, images, preparation, store
 
 
 def run(
@@ -20,7 +21,8 @@ def run(
     output: pathlib.Path | None = None,
     series: str | None = None,
     samples: int = 20,
-    tile: int | None = None,
+    tile: int | Literal["auto"] | None = None,
+    memory: float | None = None,
     seed: int = 0,
     mumap: int | None = None,
     pet_fwhm_mm: float = 0.0,
@@ -39,7 +41,9 @@ def run(
         output: folder for the maps of `input`: a folder a subject inside it for a cohort.
         series: UID or description of the DICOM series of `input`, where a folder has several.
         samples: Monte-Carlo draws; a network without dropout makes one pass.
-        tile: edge of a tile in voxels, in place of the config's.
+        tile: edge of a tile in voxels, in place of the config's; auto takes for each volume the
+            cheapest tile that fits into `memory`, and says so.
+        memory: bytes that the process may take; None is most of what this machine has free.
         seed: of the draws.
         mumap: tube voltage in kV; leaves mumap.nii.gz, mumap_sd.nii.gz and mumap.hv/.v as well.
         pet_fwhm_mm: blurs the attenuation map to the resolution of a PET.
@@ -64,19 +68,19 @@ def run(
     settings = predictors.Settings(
         samples=samples if config.network.dropout.place != "none" else 1,
         seed=seed,
-        tile=_edges(config, tile),
+        tile=tile if tile == "auto" else _edges(config, tile),
         overlap=config.predict.overlap,
         checkpoint=assembly.fingerprint(folder),
         calibration=kept.fingerprint if kept else None,
     )
-    predictor = predictors.load(workdir.absolute(), settings, extras)
+    predictor = predictors.load(workdir.absolute(), settings, extras, memory)
     if input is None or output is None:
         jobs = _test_subjects(folder)
         said = [f"{folder.predictions}: {len(jobs)} subjects"]
     else:
         jobs = list(_new_subjects(input, output, series))
         said = [f"{job.target}: {job.name}" for job in jobs]
-    _predict_all(predictor, jobs, scheduler)
+    _predict_all(predictor, jobs, scheduler, memory)
     warnings = [outputs.warning(outputs.read_facts(job.target)) for job in jobs]
     return [*said, *(line for line in warnings if line)]
 
@@ -115,7 +119,10 @@ def _new_subjects(
 
 
 def _predict_all(
-    predictor: predictors.Predictor, jobs: Sequence[predictors.Job], scheduler: str | None
+    predictor: predictors.Predictor,
+    jobs: Sequence[predictors.Job],
+    scheduler: str | None,
+    memory: float | None = None,
 ) -> None:
     """Predicts the subjects that are not done, here or on a cluster.
 
@@ -129,11 +136,14 @@ def _predict_all(
         if predictor.extras.dicom:
             dicom_series.check(job.mr, series=job.series)
         if job.prepared is None:
-            images.read(job.mr, series=job.series)
+            image = images.read(job.mr, series=job.series)
+            preparation.check_spacing(image, predictor.spacing_mm, job.mr)
     do = predictor.predict
     if scheduler is not None:
         left = [job.absolute() for job in left]
-        do = functools.partial(_predict, predictor.root, predictor.settings, predictor.extras)
+        do = functools.partial(
+            _predict, predictor.root, predictor.settings, predictor.extras, memory
+        )
     for _ in cluster.each(do, left, address=scheduler, words="predict"):
         pass
 
@@ -142,10 +152,11 @@ def _predict(
     root: pathlib.Path,
     settings: predictors.Settings,
     extras: outputs.Extras,
+    memory: float | None,
     job: predictors.Job,
 ) -> None:
     """A job on a cluster's worker; what another worker has finished meanwhile is left."""
-    predictor = predictors.load(root, settings, extras)
+    predictor = predictors.load(root, settings, extras, memory)
     if not predictor.is_done(job):
         predictor.predict(job)
 

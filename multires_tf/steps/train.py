@@ -115,11 +115,7 @@ class _Session:
 
     def check_stores(self) -> None:
         """Refuses volumes that have changed since the run began; notes what they are now."""
-        stores = {
-            f"{volume.subject}/{role}": self.folder.volume(volume.subject, role)
-            for volume in (*self.training, *self.held_out)
-            for role in volume.pyramids
-        }
+        stores = assembly.stores(self.folder, (*self.training, *self.held_out))
         known = self.record.facts.get("stores", {})
         now = checksums.marks(stores, known)
         if known:

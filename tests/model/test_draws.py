@@ -96,20 +96,3 @@ def test_training_moves_the_statistics_of_both_twins(small, triplet):
     moved = nets.plain.get_layer("branch_1.norm_0")
     assert float(moved.updates) == 1
     assert np.abs(np.asarray(moved.moving_mean)).max() > 0
-
-
-@pytest.mark.parametrize("dropout", ["late", "everywhere"])
-def test_shared_then_tail_is_the_sampler(small, triplet, dropout):
-    nets, mr, draw = small(dropout=dropout), triplet(), _draw((5, 6))
-    whole = nets.sampler([*mr, draw])
-    parts = nets.tail([*nets.shared(mr), draw])
-    assert whole.keys() == parts.keys() == {"ct", "log_var", "ct_2", "ct_4"}
-    for name in whole:
-        np.testing.assert_allclose(whole[name], parts[name], atol=1e-6)
-
-
-def test_late_dropout_shares_all_of_the_trunks(small):
-    late = small(dropout="late")
-    names = {layer.name for layer in late.tail.layers}
-    assert not any(".res_" in name or ".fc_" in name for name in names if "branch" in name)
-    assert small(dropout="none").sampler is None

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from multires_tf import config as configs
-from multires_tf import errors, outputs
+from multires_tf import errors, outputs, planning, synthesis
 from multires_tf import predictor as predictors
 from multires_tf.data import geometry, images, preparation
 from multires_tf.measure import intervals, novelty
@@ -234,3 +234,36 @@ def test_a_dicom_series_beside_that_of_the_mr(predictor, mr_series, tmp_path):
     assert geometry.same_grid(geometry.of_image(made), geometry.of_image(ct))
     assert geometry.same_grid(geometry.of_image(made), geometry.of_image(images.read(mr)))
     assert {pydicom.dcmread(path).KVP for path in (out / "dicom").iterdir()} == {140}
+
+
+def test_voxels_of_another_kind_of_image(predictor, calls, tmp_path):
+    image = _mr(tmp_path / "mr.nii.gz")
+    trained_mm = [mm / 10 for mm in GRID.spacing_mm]
+    with pytest.raises(
+        errors.UserError, match=r"mr\.nii\.gz: voxels of 4 x 3 x 3 mm are 10\.0 times"
+    ):
+        _run(dataclasses.replace(predictor, spacing_mm=trained_mm), image, tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mr.nii.gz"] and not calls
+
+
+def test_tiles_that_are_there_are_not_computed_again(predictor, calls, tmp_path, monkeypatch):
+    image, out = _mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
+    monkeypatch.setattr(predictors.resampling, "restore", lambda *_, **__: 1 / 0)  # dies at the end
+    with pytest.raises(ZeroDivisionError):
+        _run(predictor, image, out)
+    monkeypatch.undo()
+    once = len(calls)
+    _run(predictor, image, out)
+    assert len(calls) == once > 0
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["mr.nii.gz", "out"]
+
+
+def test_auto_takes_the_tile_of_the_planner_and_says_so(predictor, tmp_path, capsys):
+    tiling = synthesis.Tiling((32, 32, 32), 0.25, (32, 32, 32), (1, 2, 4), 16)
+    planner = planning.Planner(tiling, planning.Needs(10, 1, 4), 8e9, seconds_a_voxel=1e-7)
+    settings = dataclasses.replace(SETTINGS, tile="auto")
+    auto = dataclasses.replace(predictor, settings=settings, planner=planner)
+    _run(auto, _mr(tmp_path / "mr.nii.gz"), tmp_path / "out")
+    assert "mr: tile 16 x 32 x 32: 1 tiles, 1 passes" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    assert facts["settings"]["tile"] == "auto"

@@ -1,0 +1,89 @@
+"""Tiles of a prediction on disk: what a killed process has done already, and room for large bodies.
+
+A folder holds one .npy file a tile, complete or absent, and a fingerprint of all that the tiles
+depend on. Tiles with another fingerprint are thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multires_tf import runfolder
+from multires_tf.data import blending
+
+_FINGERPRINT = "fingerprint.json"
+
+
+class Kept:
+    """The tiles of one prediction."""
+
+    def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
+        """Opens a folder; what another prediction has left there goes.
+
+        Args:
+          folder: of the tiles alone; made if it is not there.
+          fingerprint: all that the tiles depend on, as JSON can hold it.
+        """
+        self._folder = folder
+        note, text = folder / _FINGERPRINT, json.dumps(fingerprint, sort_keys=True)
+        if not note.exists() or note.read_text(encoding="utf-8") != text:
+            runfolder.remove(folder)
+            runfolder.write_text(note, text)
+
+    def __contains__(self, start: Sequence[int]) -> bool:
+        return self._path(start).exists()
+
+    def write(self, start: Sequence[int], maps: Mapping[str, np.ndarray]) -> None:
+        """Keeps the maps (z, y, x) of the tile that begins at `start`."""
+        record = np.dtype([(name, np.float32, array.shape) for name, array in maps.items()])
+        values = np.empty((), record)
+        for name, array in maps.items():
+            values[name] = array
+        with runfolder.replacing(self._path(start)) as beside, beside.open("wb") as file:
+            np.save(file, values, allow_pickle=False)
+
+    def names(self, start: Sequence[int]) -> tuple[str, ...]:
+        """Of the maps that a tile has."""
+        return np.load(self._path(start), mmap_mode="r").dtype.names
+
+    def read(self, start: Sequence[int], name: str) -> np.ndarray:
+        """Returns one map of a tile, float32 (z, y, x)."""
+        return np.load(self._path(start), mmap_mode="r")[name]
+
+    def _path(self, start: Sequence[int]) -> Path:
+        return self._folder / f"tile_{'_'.join(map(str, start))}.npy"
+
+
+class Blended(Mapping[str, np.ndarray]):
+    """Name -> map (z, y, x) float32, put together from kept tiles each time one is asked for."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        tile: Sequence[int],
+        starts: Sequence[Sequence[int]],
+        kept: Kept,
+    ) -> None:
+        """Takes what `blending.Canvas` needs, and tiles that are all there."""
+        self._shape, self._tile, self._starts, self._kept = shape, tile, starts, kept
+        self._names = kept.names(starts[0])
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        canvas = blending.Canvas(self._shape, [name], tile=self._tile, starts=self._starts)
+        for start in self._starts:
+            canvas.add(start, {name: self._kept.read(start, name)})
+        return canvas.result(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -1,0 +1,34 @@
+"""Tiles on disk: found again, of one prediction only, blended one map at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from multires_tf.data import tiles
+
+STARTS = [(0, 0, 0), (0, 0, 2)]
+
+
+def _maps(value):
+    return {name: np.full((1, 2, 4), value * k, np.float32) for k, name in ((1, "ct"), (2, "sd"))}
+
+
+def test_maps_come_back_and_are_blended(tmp_path):
+    kept = tiles.Kept(tmp_path / "tiles", {"seed": 1})
+    for start, value in zip(STARTS, (0, 3), strict=True):
+        kept.write(start, _maps(value))
+    blended = tiles.Blended((1, 2, 6), tile=(1, 2, 4), starts=STARTS, kept=kept)
+    assert list(blended) == ["ct", "sd"]
+    np.testing.assert_allclose(blended["ct"][0, 0], [0, 0, 1, 2, 3, 3], atol=1e-5)
+    np.testing.assert_allclose(blended["sd"][0, 1], [0, 0, 2, 4, 6, 6], atol=1e-5)
+    with pytest.raises(KeyError):
+        blended["nothing"]
+
+
+def test_tiles_of_another_prediction_go(tmp_path):
+    first = tiles.Kept(tmp_path / "tiles", {"seed": 1})
+    first.write(STARTS[0], _maps(1))
+    assert STARTS[0] in tiles.Kept(tmp_path / "tiles", {"seed": 1})
+    assert STARTS[1] not in tiles.Kept(tmp_path / "tiles", {"seed": 1})
+    assert STARTS[0] not in tiles.Kept(tmp_path / "tiles", {"seed": 2})
