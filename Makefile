@@ -16,6 +16,8 @@ else
   OVERLAY ?= configs/overlays/laptop.yaml
 endif
 PHANTOM := runs/phantom/cohort.csv
+# With --keep_going prepare exits with 1 where subjects were left out; the rest is trained on.
+LEFT_OUT := $(if $(findstring --keep_going,$(ARGS) $(PREPARE_ARGS)),|| [ $$$$? -eq 1 ])
 SETTINGS := --config $(CONFIG) $(if $(OVERLAY),--overlay $(OVERLAY))
 export PYTHONWARNINGS ?= ignore::UserWarning
 
@@ -46,7 +48,7 @@ ifndef DATA
 endif
 
 train: announce .venv/installed $(if $(DATA),,$(PHANTOM))  ## prepare, train, predict, evaluate, report
-	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS) $(PREPARE_ARGS)
+	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS) $(PREPARE_ARGS) $(LEFT_OUT)
 	$(RUN) train --workdir $(WORKDIR) $(SETTINGS) $(ARGS) $(TRAIN_ARGS)
 	$(RUN) predict --workdir $(WORKDIR)
 	$(RUN) evaluate --workdir $(WORKDIR)

@@ -6,6 +6,7 @@ import argparse
 import errno
 import importlib
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -49,6 +50,10 @@ def _run(chosen: argparse.Namespace) -> int:
     try:
         for line in run(verb, arguments):
             print(line)
+    except errors.PartlyDone as partly:
+        for line in partly.lines:
+            print(line)
+        return 1
     except errors.UserError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
@@ -141,8 +146,14 @@ def _prepare(parser: _Parser) -> None:
     _workdir(parser)
     _config(parser)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="cohort folder or .csv")
-    parser.add_argument("--series", help="DICOM series UID or description, where there are several")
-    parser.add_argument("--keep_going", action="store_true", help="leave bad subjects out")
+    text = (
+        "number, description or UID of a DICOM series, where there are several; commas part several"
+    )
+    parser.add_argument("--series", help=text)
+    text = "do the others when a subject is bad; the bad ones are listed at the end, exit code 1"
+    parser.add_argument("--keep_going", action="store_true", help=text)
+    text = "for subjects side by side, e.g. 8GB; default: most of what is free"
+    parser.add_argument("--memory", type=_memory, help=text)
 
 
 def _train(parser: _Parser) -> None:
@@ -169,6 +180,14 @@ def _count(text: str) -> int:
 
 def _seed(text: str) -> int:
     return _whole(text, 0, 2**31 - 1)
+
+
+def _memory(text: str) -> float:
+    """Bytes from texts such as 8GB or 500MB."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(GB|MB)", text)
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"needs a size such as 8GB, not '{text}'")
+    return float(found[1]) * {"GB": 1e9, "MB": 1e6}[found[2]]
 
 
 def _whole(text: str, low: int, high: int) -> int:

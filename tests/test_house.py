@@ -19,7 +19,15 @@ PACKAGE = ROOT / "multires_tf"
 WINGS = ("data", "model", "learn", "measure")
 # From the ground up; a module may import from its own line only where the comment says so.
 FLOORS = (
-    ("errors", "strict", "config", "runfolder", "runtime", "progress"),  # ground: in this order
+    (
+        "errors",
+        "strict",
+        "config",
+        "runfolder",
+        "runtime",
+        "progress",
+        "workers",
+    ),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
     ("synthesis", "assembly", "validation", "comparison"),  # joints: in this order
     ("steps",),  # never each other

@@ -6,13 +6,10 @@ are fused. Whatever fails a check raises `errors.UserError` in one line.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +23,6 @@ SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # tissue (fat to contrast-filled vessels).
 _AIR_HU, _SOFT_HU, _LEAST_TISSUE = -600.0, (-200.0, 200.0), 0.01
 _KEPT = (sitk.sitkInt16, sitk.sitkFloat32)
-# There is one stderr: two threads that took turns in hiding it could lose it for good.
-_STDERR = threading.Lock()
 
 
 def read(
@@ -127,7 +122,7 @@ def _read_information(path: str) -> sitk.ImageFileReader:
 def _execute(path: Path, action):
     """Calls SimpleITK with the file's name and turns its failure into one line."""
     try:
-        with _quiet_stderr():
+        with _QUIET_STDERR:
             return action(str(path))
     except RuntimeError as error:
         if not os.access(path, os.R_OK):
@@ -143,20 +138,40 @@ def _damaged(path: Path) -> errors.UserError:
     )
 
 
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keeps the chatter of ITK's C++ readers off the terminal: the user gets our one line."""
-    with _STDERR, tempfile.TemporaryFile() as sink:
-        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-        kept = os.dup(2)
-        os.dup2(sink.fileno(), 2)
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        try:
-            yield
-        finally:
-            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-            os.dup2(kept, 2)
-            os.close(kept)
+class _QuietStderr:
+    """Keeps the chatter of ITK's C++ readers off the terminal: the user gets our one line.
+
+    There is one stderr: the first of several threads hides it, the last one shows it again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._shown = False
+        self._kept = -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+            sitk.ProcessObject.SetGlobalWarningDisplay(False)
+            self._kept = os.dup(2)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                sitk.ProcessObject.SetGlobalWarningDisplay(self._shown)
+                os.dup2(self._kept, 2)
+                os.close(self._kept)
+
+
+_QUIET_STDERR = _QuietStderr()
 
 
 def _check_shape(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -251,7 +266,7 @@ def write(image: sitk.Image | np.ndarray, path: Path, *, grid: geometry.Geometry
         with open(temporary, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, 4096)
         try:
-            with _quiet_stderr():
+            with _QUIET_STDERR:
                 sitk.WriteImage(image, str(temporary), useCompression=True)
                 # To a full disk ITK writes part of a file without a word.
                 if not _is_whole(temporary):

@@ -19,6 +19,9 @@ from multires_tf.data import bias_field, geometry, intensity, masks, resampling
 # A prepared voxel is inside a field only if it is so wholly, up to rounding of the interpolation.
 _WHOLLY = 0.999
 OUTSIDE, FIELD, BODY = 0, 1, 2
+# What preparing a subject takes at its worst moment, per voxel of the MR, of the CT and of the
+# prepared volume; measured (experiments/preparation.py).
+_BYTES_A_VOXEL = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,12 @@ class PreparedMr:
 def canonical_spacing_mm(image: sitk.Image) -> tuple[float, ...]:
     """Returns (z, y, x) along the canonical axes."""
     return geometry.canonical(geometry.of_image(image)).spacing_mm
+
+
+def memory_bytes(mr: geometry.Geometry, ct: geometry.Geometry) -> float:
+    """Returns what preparing a subject may take, by the grids of its images."""
+    prepared = np.prod(mr.size) * np.prod(mr.spacing_mm) / np.prod(ct.spacing_mm)
+    return float(_BYTES_A_VOXEL * (np.prod(mr.size) + np.prod(ct.size) + prepared))
 
 
 def prepare_mr(

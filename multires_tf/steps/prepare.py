@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
+import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
-import tqdm
 
 from multires_tf import config as configs
-from multires_tf import errors, progress, runfolder, strict
-from multires_tf.data import cohort, geometry, images, preparation, store
+from multires_tf import errors, runfolder, strict, workers
+from multires_tf.data import cohort, geometry, images, preparation, resampling, store
 from multires_tf.measure import quality
 
 # What the prepared volumes and the cohort depend on.
 _SECTIONS = ("seed", "spacing_mm", "cohort", "intensity")
-_ROLES = ("mr", "ct", "mask")
+_INPUTS = ("mr", "ct", "mask")
+_ROLES = (*_INPUTS, "mr_body", "ct_body")
 
 
 def run(
@@ -29,6 +31,7 @@ def run(
     data: pathlib.Path,
     series: str | None = None,
     keep_going: bool = False,
+    memory: float | None = None,
 ) -> list[str]:
     """Prepares every subject of a cohort; a run that was cut short is continued.
 
@@ -38,10 +41,12 @@ def run(
         workdir: run folder to fill.
         config: its sections seed, spacing_mm, cohort and intensity matter here.
         data: cohort folder or table.
-        series: UID or description of the DICOM series, where a folder has several.
+        series: number, description or UID of the DICOM series, where a folder has several.
         keep_going: subjects that cannot be used get the split none instead of an error.
+        memory: bytes that subjects prepared side by side may take; None: most of what is free.
 
     Raises:
+        errors.PartlyDone: with `keep_going`, subjects were left out.
         errors.UserError: the cohort or one of its images is unusable, or the run folder was
             prepared with another config.
         OSError: the disk is full or the folder cannot be written.
@@ -49,29 +54,39 @@ def run(
     folder = runfolder.RunFolder(workdir)
     _check_folder(workdir, data)
     _check_config(folder, config)
-    subjects = cohort.discover(data)
+    faults: dict[str, str] = {}
+    subjects = cohort.discover(data, faults=faults if keep_going else None)
     recipe = _recipe(config, series)
     todo = [one for one in subjects if not _is_prepared(folder, one, recipe)]
-    bar = progress.bar(total=len(todo), words="check")
-    problems = _each(todo, lambda one: _load(one, series), bar=bar, keep_going=keep_going)
+    side_by_side = functools.partial(
+        workers.problems,
+        cost_bytes=lambda one: _cost_bytes(one, series),
+        budget_bytes=memory or workers.free_bytes(),
+        keep_going=keep_going,
+    )
+    found = side_by_side(todo, lambda one: _load(one, series), words="check")
+    problems = {one.subject: words for one, words in found}
     if len(problems) == len(subjects):
-        raise errors.UserError(f"{data}: no subject can be used; {next(iter(problems.values()))}")
+        first = next(iter((problems | faults).values()))
+        raise errors.UserError(f"{data}: no subject can be used; {first}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
         todo = [one for one in todo if one.subject not in problems]
-        bar = progress.bar(total=len(todo), words="prepare")
-        problems |= _each(
-            todo,
-            lambda one: _prepare(folder, one, config, series),
-            bar=bar,
-            keep_going=keep_going,
+        found = side_by_side(
+            todo, lambda one: _prepare(folder, one, config, series), words="prepare"
         )
+        problems |= {one.subject: words for one, words in found}
         subjects = _with_splits(folder, subjects, problems, config)
         # What was trained refers to the config that is there; otherwise ours is the one.
         if not folder.checkpoints.exists():
             runfolder.write_text(folder.config, configs.dump(config))
         cohort.write(folder.cohort, subjects)
-    return _lines(folder, subjects, problems)
+    lines = _lines(folder, subjects, len(problems))
+    left_out = {**problems, **faults}
+    if left_out:
+        lines += [f"left out: {name}: {left_out[name]}" for name in sorted(left_out)]
+        raise errors.PartlyDone(lines)
+    return lines
 
 
 def _check_folder(workdir: pathlib.Path, data: pathlib.Path) -> None:
@@ -116,25 +131,28 @@ def _with_splits(
     return cohort.draw_splits(placed, config.cohort.split, config.seed)
 
 
-def _each(
-    subjects: Sequence[cohort.Subject],
-    action: Callable[[cohort.Subject], object],
-    *,
-    bar: tqdm.tqdm,
-    keep_going: bool,
-) -> dict[str, str]:
-    """Calls `action` on each subject; returns {subject: what is wrong with it}."""
-    problems = {}
-    with bar:
-        for one in subjects:
-            try:
-                action(one)
-            except errors.UserError as error:
-                if not keep_going:
-                    raise
-                problems[one.subject] = str(error)
-            bar.update()
-    return problems
+def _cost_bytes(one: cohort.Subject, series: str | None) -> float:
+    """Memory that checking or preparing a subject takes, by its headers."""
+    try:
+        return preparation.memory_bytes(*_headers(one, series))
+    except errors.UserError:
+        return 0.0  # its turn will tell
+
+
+def _headers(
+    one: cohort.Subject, series: str | None
+) -> tuple[geometry.Geometry, geometry.Geometry]:
+    """Checks all that headers tell: most mistakes in no time.
+
+    Raises:
+        errors.UserError: as `images.check_header`; no CT, fields that do not overlap.
+    """
+    if one.ct is None:
+        raise errors.UserError(f"{one.mr.parent}: subject {one.subject} has no ct; add it")
+    mr = images.check_header(one.mr, series=series, modality="MR")
+    ct = images.check_header(one.ct, series=series, modality="CT")
+    images.check_overlap(mr, ct, mr_path=one.mr, ct_path=one.ct)
+    return mr, ct
 
 
 def _load(one: cohort.Subject, series: str | None) -> dict[str, sitk.Image]:
@@ -143,12 +161,8 @@ def _load(one: cohort.Subject, series: str | None) -> dict[str, sitk.Image]:
     Raises:
         errors.UserError: as `images.read`; no CT, a CT not in HU, fields that do not overlap.
     """
-    if one.ct is None:
-        raise errors.UserError(f"{one.mr.parent}: subject {one.subject} has no ct; add it")
-    # Headers first: they tell most mistakes in no time.
-    mr = images.check_header(one.mr, series=series, modality="MR")
-    ct = images.check_header(one.ct, series=series, modality="CT")
-    images.check_overlap(mr, ct, mr_path=one.mr, ct_path=one.ct)
+    _headers(one, series)
+    assert one.ct is not None
     loaded = {
         "mr": images.read(one.mr, series=series, modality="MR"),
         "ct": images.read(one.ct, series=series, modality="CT"),
@@ -162,7 +176,7 @@ def _load(one: cohort.Subject, series: str | None) -> dict[str, sitk.Image]:
 def _prepare(
     folder: runfolder.RunFolder, one: cohort.Subject, config: configs.Config, series: str | None
 ) -> None:
-    """Writes a subject's three stores and its picture."""
+    """Writes a subject's stores and its picture."""
     loaded = _load(one, series)
     body = preparation.ct_body(loaded["ct"])
     spacing_mm = config.spacing_mm or preparation.canonical_spacing_mm(loaded["ct"])
@@ -192,7 +206,14 @@ def _prepare(
     marks = {"inputs": _fingerprint(one), "recipe": _recipe(config, series)}
     attributes = {**mr.attributes(), **marks}
     stores: dict[str, tuple[np.ndarray, float, Literal["mean", "min"]]]
-    stores = {"mr": (mr.unit, 0.0, "mean"), "ct": (ct_hu, air_hu, "mean"), "mask": (mask, 0, "min")}
+    ct_body = resampling.resample_mask(*body, mr.grid, share=0.5)
+    stores = {
+        "mr": (mr.unit, 0.0, "mean"),
+        "ct": (ct_hu, air_hu, "mean"),
+        "mask": (mask, 0, "min"),
+        "mr_body": (mr.body.astype(np.uint8), 0, "min"),
+        "ct_body": (ct_body.astype(np.uint8), 0, "min"),
+    }
     with runfolder.replacing(folder.volumes / one.subject) as temporary:
         for role, (array, fill, reduce) in stores.items():
             path = temporary / folder.volume(one.subject, role).name
@@ -221,7 +242,8 @@ def _is_prepared(folder: runfolder.RunFolder, one: cohort.Subject, recipe: dict[
 def _recipe(config: configs.Config, series: str | None) -> dict[str, Any]:
     """What the stores depend on besides the images, as JSON keeps it."""
     return {
-        "series": series,
+        # A UID of the patient's has no place in a store; its digest tells a change as well.
+        "series": series and hashlib.sha256(series.encode()).hexdigest(),
         "spacing_mm": strict.plain(config.spacing_mm),
         "intensity": strict.plain(config.intensity),
     }
@@ -230,7 +252,7 @@ def _recipe(config: configs.Config, series: str | None) -> dict[str, Any]:
 def _fingerprint(one: cohort.Subject) -> dict[str, str]:
     """Checksums of the input files: another image is another preparation."""
     marks = {}
-    for role in _ROLES:
+    for role in _INPUTS:
         path = getattr(one, role)
         if path is None or not path.exists():
             continue
@@ -239,16 +261,14 @@ def _fingerprint(one: cohort.Subject) -> dict[str, str]:
 
 
 def _lines(
-    folder: runfolder.RunFolder, subjects: Sequence[cohort.Subject], problems: dict[str, str]
+    folder: runfolder.RunFolder, subjects: Sequence[cohort.Subject], without: int
 ) -> list[str]:
     counts = collections.Counter(one.split for one in subjects)
     shares = ", ".join(f"{counts[split]} {split}" for split in cohort.SPLITS if counts[split])
-    prepared = len(subjects) - len(problems)
     lacking = [split for split in cohort.DRAWN_SPLITS if not counts[split]]
     return [
-        *(f"left out: {name}: {problem}" for name, problem in problems.items()),
         f"{folder.cohort}: {len(subjects)} subjects ({shares})",
-        f"{folder.volumes}: {prepared} prepared",
+        f"{folder.volumes}: {len(subjects) - without} prepared",
         f"{folder.qa}: a picture of each",
         *(f"no subject in split '{split}': name one in the cohort" for split in lacking),
     ]
