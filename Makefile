@@ -17,6 +17,8 @@ else
 endif
 LOGDIR ?= $(WORKDIR)/tensorboard
 PHANTOM := runs/phantom/cohort.csv
+# With --keep_going prepare exits with 1 where subjects were left out; the rest is trained on.
+LEFT_OUT := $(if $(findstring --keep_going,$(ARGS) $(PREPARE_ARGS)),|| [ $$$$? -eq 1 ])
 SETTINGS := --config $(CONFIG) $(if $(OVERLAY),--overlay $(OVERLAY))
 ifndef DATA
   SETTINGS += --set register=none  # MR and CT of a phantom are one body in one frame
@@ -50,7 +52,7 @@ ifndef DATA
 endif
 
 train: announce .venv/installed $(if $(DATA),,$(PHANTOM))  ## prepare, train, calibrate, predict, evaluate, report
-	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS) $(PREPARE_ARGS)
+	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS) $(PREPARE_ARGS) $(LEFT_OUT)
 	$(RUN) train --workdir $(WORKDIR) $(SETTINGS) $(ARGS) $(TRAIN_ARGS)
 	$(RUN) calibrate --workdir $(WORKDIR)
 	$(RUN) predict --workdir $(WORKDIR)

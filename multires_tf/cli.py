@@ -51,6 +51,10 @@ def _run(chosen: argparse.Namespace) -> int:
     try:
         for line in run(verb, arguments):
             print(line)
+    except errors.PartlyDone as partly:
+        for line in partly.lines:
+            print(line)
+        return 1
     except errors.UserError as error:
         return _complain(str(error), 2)
     except errors.Interruption as error:
@@ -147,8 +151,14 @@ def _prepare(parser: _Parser) -> None:
     _workdir(parser)
     _config(parser)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="cohort folder or .csv")
-    parser.add_argument("--series", help="DICOM series UID or description, where there are several")
-    parser.add_argument("--keep_going", action="store_true", help="leave bad subjects out")
+    text = (
+        "number, description or UID of a DICOM series, where there are several; commas part several"
+    )
+    parser.add_argument("--series", help=text)
+    text = "do the others when a subject is bad; the bad ones are listed at the end, exit code 1"
+    parser.add_argument("--keep_going", action="store_true", help=text)
+    text = "for subjects side by side, e.g. 8GB; default: most of what is free"
+    parser.add_argument("--memory", type=_memory, help=text)
 
 
 def _train(parser: _Parser) -> None:

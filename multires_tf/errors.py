@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The exceptions that are no failure: the user can mend this; some of it could be done."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ class Interruption(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class PartlyDone(Exception):
+    """What was asked for is done, but for what the user agreed to leave out.
+
+    The command line prints the lines, which say what was left out, and exits with code 1.
+    """
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(lines[-1])
+        self.lines = lines

@@ -86,7 +86,7 @@ class RunFolder:
         return self.root / "train.lock"
 
     def volume(self, subject: str, role: str) -> pathlib.Path:
-        """Store of one prepared volume; `role` is mr, ct or mask."""
+        """Store of one prepared volume; `role` is mr, ct, mask, mr_body or ct_body."""
         return self.volumes / subject / f"{role}.ome.zarr"
 
     def registration(self, subject: str) -> pathlib.Path:

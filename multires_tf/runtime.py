@@ -143,22 +143,19 @@ def memory_bytes() -> float:
         query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
         told = subprocess.run(query, capture_output=True, text=True, check=True).stdout
         return 0.75 * 2**20 * min(int(line) for line in told.split())
-    free = [_free_bytes()]
+    return free_bytes()
+
+
+def free_bytes() -> float:
+    """Three quarters of the memory that is free now, within the limit of a container."""
+    free = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+    told = pathlib.Path("/proc/meminfo")
+    if told.exists() and (found := re.search(r"MemAvailable:\s+(\d+) kB", told.read_text())):
+        free.append(float(found[1]) * 1024)
     limit = pathlib.Path("/sys/fs/cgroup/memory.max")
     if limit.exists() and (text := limit.read_text().strip()).isdigit():
-        used = int(limit.with_name("memory.current").read_text())
-        free.append(int(text) - used)
+        free.append(float(text) - float(limit.with_name("memory.current").read_text()))
     return 0.75 * min(free)
-
-
-def _free_bytes() -> int:
-    """What the system could give: free, or in caches that it would let go."""
-    told = pathlib.Path("/proc/meminfo")
-    if told.exists():
-        found = re.search(r"MemAvailable:\s+(\d+) kB", told.read_text())
-        if found:
-            return int(found[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def provenance(seed: int) -> dict[str, Any]:

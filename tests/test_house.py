@@ -27,6 +27,7 @@ FLOORS = (
         "tables",
         "runtime",
         "progress",
+        "workers",
         "cluster",
     ),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
@@ -40,6 +41,7 @@ FLOORS = (
         "exhibits",
         "outputs",
         "predictor",
+        "preparer",
     ),  # joints: in this order
     ("steps",),  # never each other
     ("study",),

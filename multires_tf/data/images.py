@@ -6,33 +6,23 @@ are fused. Whatever fails a check raises `errors.UserError` in one line.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
-import re
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from multires_tf import errors, runfolder
-from multires_tf.data import dicom, geometry, intensity, masks, nifti, stations
+from multires_tf.data import dicom, geometry, intensity, masks, nifti, stations, text_headers
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # What a CT in HU looks like: air below -600, and of all that is denser than lung the median is soft
 # tissue (fat to contrast-filled vessels).
 _AIR_HU, _SOFT_HU, _LEAST_TISSUE = -600.0, (-200.0, 200.0), 0.01
-# Enough for the text that NRRD and MetaImage files begin with.
-_TEXT_HEADER_BYTES = 1 << 14
-_NRRD_PLACE = re.compile(rb"^space directions:", re.MULTILINE)
-_META_PLACE = re.compile(rb"^(TransformMatrix|Rotation|Orientation) *=", re.MULTILINE)
 _KEPT = (sitk.sitkInt16, sitk.sitkFloat32)
-# There is one stderr: two threads that took turns in hiding it could lose it for good.
-_STDERR = threading.Lock()
 
 
 def read(
@@ -109,14 +99,11 @@ def check_header(
     if not path.name.lower().endswith(SUFFIXES):
         raise errors.UserError(f"{path}: not an image; give one of {', '.join(SUFFIXES)}")
     reader = _execute(path, _read_information)
-    if path.name.lower().endswith(nifti.SUFFIXES) and (fault := nifti.header_fault(path)):
+    is_nifti = path.name.lower().endswith(nifti.SUFFIXES)
+    fault = nifti.header_fault(path) if is_nifti else text_headers.header_fault(path)
+    if fault:
         raise errors.UserError(f"{path}: {fault}")
     _check_shape(reader, path)
-    if not _is_placed(path):
-        raise errors.UserError(
-            f"{path}: does not say where its voxels lie (no direction); convert it again from the"
-            " original"
-        )
     header = geometry.Geometry(
         size=tuple(reader.GetSize()[::-1]),
         spacing_mm=tuple(reader.GetSpacing()[::-1]),
@@ -125,17 +112,6 @@ def check_header(
     )
     check_grid(header, path)
     return header
-
-
-def _is_placed(path: Path) -> bool:
-    """Whether a text header gives its voxels a place; SimpleITK would make one up."""
-    name = path.name.lower()
-    if name.endswith(nifti.SUFFIXES):
-        return True  # `nifti.header_fault` has looked
-    with open(path, "rb") as file:
-        head = file.read(_TEXT_HEADER_BYTES)
-    given = _NRRD_PLACE if name.endswith(".nrrd") else _META_PLACE
-    return given.search(head) is not None
 
 
 def _read_information(path: str) -> sitk.ImageFileReader:
@@ -148,7 +124,7 @@ def _read_information(path: str) -> sitk.ImageFileReader:
 def _execute(path: Path, action):
     """Calls SimpleITK with the file's name and turns its failure into one line."""
     try:
-        with _quiet_stderr():
+        with _QUIET_STDERR:
             return action(str(path))
     except RuntimeError as error:
         if not os.access(path, os.R_OK):
@@ -164,20 +140,40 @@ def _damaged(path: Path) -> errors.UserError:
     )
 
 
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keeps the chatter of ITK's C++ readers off the terminal: the user gets our one line."""
-    with _STDERR, tempfile.TemporaryFile() as sink:
-        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-        kept = os.dup(2)
-        os.dup2(sink.fileno(), 2)
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        try:
-            yield
-        finally:
-            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-            os.dup2(kept, 2)
-            os.close(kept)
+class _QuietStderr:
+    """Keeps the chatter of ITK's C++ readers off the terminal: the user gets our one line.
+
+    There is one stderr: the first of several threads hides it, the last one shows it again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._shown = False
+        self._kept = -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+            sitk.ProcessObject.SetGlobalWarningDisplay(False)
+            self._kept = os.dup(2)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                sitk.ProcessObject.SetGlobalWarningDisplay(self._shown)
+                os.dup2(self._kept, 2)
+                os.close(self._kept)
+
+
+_QUIET_STDERR = _QuietStderr()
 
 
 def _check_shape(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -272,7 +268,7 @@ def write(image: sitk.Image | np.ndarray, path: Path, *, grid: geometry.Geometry
         with open(temporary, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, 4096)
         try:
-            with _quiet_stderr():
+            with _QUIET_STDERR:
                 sitk.WriteImage(image, str(temporary), useCompression=True)
                 # To a full disk ITK writes part of a file without a word.
                 if not _is_whole(temporary):

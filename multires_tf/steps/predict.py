@@ -11,7 +11,7 @@ from typing import Literal
 from multires_tf import assembly, calibration, cluster, errors, outputs, runfolder
 from multires_tf import config as configs
 from multires_tf import predictor as predictors
-from multires_tf.data import cohort, dicom, dicom_series, images, preparation, store
+from multires_tf.data import cohort, dicom, dicom_series, images, preparation
 
 
 def run(
@@ -75,7 +75,7 @@ def run(
     )
     predictor = predictors.load(workdir.absolute(), settings, extras, memory)
     if input is None or output is None:
-        jobs = _test_subjects(folder)
+        jobs = _test_subjects(folder, series)
         said = [f"{folder.predictions}: {len(jobs)} subjects"]
     else:
         jobs = list(_new_subjects(input, output, series))
@@ -93,17 +93,17 @@ def _edges(config: configs.Config, tile: int | None) -> tuple[int, int, int]:
     return z, y, x
 
 
-def _test_subjects(folder: runfolder.RunFolder) -> list[predictors.Job]:
+def _test_subjects(folder: runfolder.RunFolder, series: str | None) -> list[predictors.Job]:
     names = set(assembly.subjects(folder, "test"))
     chosen = [one for one in cohort.read(folder.cohort) if one.subject in names]
-    return [_test_subject(folder, one) for one in chosen]
+    return [_test_subject(folder, one, series) for one in chosen]
 
 
-def _test_subject(folder: runfolder.RunFolder, one: cohort.Subject) -> predictors.Job:
+def _test_subject(
+    folder: runfolder.RunFolder, one: cohort.Subject, series: str | None
+) -> predictors.Job:
     prepared = folder.need(folder.volume(one.subject, "mr"), "prepare")
-    recipe = store.open_pyramid(prepared).attributes.get("recipe", {})
-    target = folder.prediction(one.subject)
-    return predictors.Job(one.subject, one.mr, target, prepared, recipe.get("series"))
+    return predictors.Job(one.subject, one.mr, folder.prediction(one.subject), prepared, series)
 
 
 def _new_subjects(

@@ -55,7 +55,8 @@ def test_the_run_folder_holds_exactly_what_the_contract_says(data, tmp_path):
     tops = {name.split("/")[0] for name in files(tmp_path / "run")}
     assert tops == {"config.yaml", "cohort.csv", "volumes", "qa", "train.lock"}
     left = sorted(str(path.relative_to(tmp_path / "run")) for path in tmp_path.glob("run/*/*/*"))
-    names = ("ct.ome.zarr", "mask.ome.zarr", "mr.ome.zarr", "registration.json")
+    roles = ("ct", "ct_body", "mask", "mr", "mr_body")
+    names = (*(f"{role}.ome.zarr" for role in roles), "registration.json")
     assert left == [f"volumes/{n:03d}/{name}" for n in range(4) for name in names]
     pictures = [f"{n:03d}.png" for n in range(4)]
     assert files(tmp_path / "run" / "qa") == [*pictures, "index.html"]
@@ -167,12 +168,15 @@ def test_the_config_of_a_trained_run_stays(data, tmp_path):
 
 def test_keep_going_leaves_bad_subjects_out_and_names_them(data, tmp_path):
     images.write(CT_HU + np.int16(1000), data / "001" / "ct.nii.gz", grid=GRID)
-    lines = prepare.run(workdir=tmp_path / "run", config=config(), data=data, keep_going=True)
+    with pytest.raises(errors.PartlyDone) as caught:
+        prepare.run(workdir=tmp_path / "run", config=config(), data=data, keep_going=True)
     subjects = {one.subject: one.split for one in cohort.read(tmp_path / "run" / "cohort.csv")}
     assert subjects["001"] == "none"
     assert {subjects[name] for name in ("000", "002", "003")} == {"train", "validation", "test"}
     assert not (tmp_path / "run" / "volumes" / "001").exists()
-    assert lines[0].startswith(f"left out: 001: {data}/001/ct.nii.gz: a CT from 0 to 1700")
+    assert caught.value.lines[-1].startswith(
+        f"left out: 001: {data}/001/ct.nii.gz: a CT from 0 to 1700"
+    )
 
 
 def test_a_given_mask_is_the_body(data, tmp_path):

@@ -1,0 +1,188 @@
+"""One subject of a cohort: from its images as they came to all that is prepared of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any, Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from multires_tf import config as configs
+from multires_tf import errors, progress, runfolder, strict
+from multires_tf.data import cohort, geometry, images, preparation, registration, store
+from multires_tf.measure import quality
+
+_INPUTS = ("mr", "ct", "mask")
+_ROLES = (*_INPUTS, "mr_body", "ct_body")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparer:
+    """What all subjects of a run share.
+
+    Attributes:
+        folder: of the run.
+        config: its keys spacing_mm, register and intensity matter here.
+        series: number, description or UID of the DICOM series, where a folder has several.
+    """
+
+    folder: runfolder.RunFolder
+    config: configs.Config
+    series: str | None = None
+
+    def cost_bytes(self, one: cohort.Subject) -> float:
+        """Memory that checking or preparing a subject takes, by its headers."""
+        try:
+            return preparation.memory_bytes(*self._headers(one))
+        except errors.UserError:
+            return 0.0  # its turn will tell
+
+    def check(self, one: cohort.Subject) -> dict[str, sitk.Image]:
+        """Reads a subject's images and checks all that can be wrong with them.
+
+        Raises:
+            errors.UserError: as `images.read`; no CT, a CT not in HU, fields that do not overlap.
+        """
+        self._headers(one)
+        assert one.ct is not None
+        loaded = {
+            "mr": images.read(one.mr, series=self.series, modality="MR"),
+            "ct": images.read(one.ct, series=self.series, modality="CT"),
+        }
+        images.check_ct_hu(loaded["ct"], one.ct)
+        if one.mask is not None:
+            loaded["mask"] = images.read(one.mask)
+        return loaded
+
+    def prepare(self, one: cohort.Subject) -> None:
+        """Writes a subject's stores, its registration and its picture.
+
+        Raises:
+            errors.UserError: as `check`; no body, or none in both fields.
+        """
+        loaded = self.check(one)
+        try:
+            mr, ct, found = self._registered(one, loaded)
+            air_hu = self.config.intensity.ct_window_hu[0]
+            ct_hu, mask = preparation.prepare_ct(ct, mr, air_hu=air_hu)
+            before_hu = None
+            if found.transform is not None:
+                unmoved = dataclasses.replace(ct, transform=None)
+                before_hu, _ = preparation.prepare_ct(unmoved, mr, air_hu=air_hu)
+        except errors.UserError as error:
+            raise errors.UserError(f"{one.mr}: {error}") from None
+        self._write(one, mr, ct, ct_hu, mask, found)
+        picture = quality.prepared_subject(
+            mr.unit,
+            ct_hu,
+            mask,
+            spacing_mm=mr.grid.spacing_mm,
+            title=one.subject,
+            before_hu=before_hu,
+        )
+        with runfolder.replacing(self.picture(one)) as path:
+            path.write_bytes(picture)
+
+    def is_done(self, one: cohort.Subject) -> bool:
+        """Tells whether all is there, and made like this from the images as they are now."""
+        paths = [self.folder.volume(one.subject, role) for role in _ROLES]
+        others = (self.folder.registration(one.subject), self.picture(one))
+        if not all(path.exists() for path in others) or not all(map(store.is_complete, paths)):
+            return False
+        attributes = store.open_pyramid(paths[0]).attributes
+        made = (attributes.get("inputs"), attributes.get("recipe"))
+        return made == (_fingerprint(one), self._recipe())
+
+    def picture(self, one: cohort.Subject) -> pathlib.Path:
+        """By which a person checks a subject."""
+        return self.folder.qa / f"{one.subject}.png"
+
+    def record(self, one: cohort.Subject) -> dict[str, Any] | None:
+        """What came of a subject's registration; None where it is not prepared."""
+        path = self.folder.registration(one.subject)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def _headers(self, one: cohort.Subject) -> tuple[geometry.Geometry, geometry.Geometry]:
+        """Checks all that headers tell: most mistakes in no time."""
+        if one.ct is None:
+            raise errors.UserError(f"{one.mr.parent}: subject {one.subject} has no ct; add it")
+        mr = images.check_header(one.mr, series=self.series, modality="MR")
+        ct = images.check_header(one.ct, series=self.series, modality="CT")
+        images.check_overlap(mr, ct, mr_path=one.mr, ct_path=one.ct)
+        return mr, ct
+
+    def _registered(
+        self, one: cohort.Subject, loaded: dict[str, sitk.Image]
+    ) -> tuple[preparation.PreparedMr, preparation.Ct, registration.Registration]:
+        """The prepared MR, and the CT with the way to it."""
+        settings = self.config.intensity
+        ct = preparation.ct_in_its_own_frame(
+            loaded["ct"],
+            body=loaded.get("mask"),
+            padding=settings.ct_padding,
+            metal=settings.ct_metal,
+        )
+        with progress.bar(words=f"register {one.subject}", unit="step") as bar:
+            ct, found = preparation.register(
+                loaded["mr"],
+                ct,
+                kind=self.config.register,
+                zero_is_outside=settings.mr_zero_is_outside,
+                tick=bar.update,
+            )
+        mr = preparation.prepare_mr(
+            loaded["mr"],
+            spacing_mm=self.config.spacing_mm or preparation.canonical_spacing_mm(loaded["ct"]),
+            percentiles=settings.mr_percentiles,
+            zero_is_outside=settings.mr_zero_is_outside,
+            correction=settings.mr_bias_field,
+            ct=ct,
+        )
+        return mr, ct, found
+
+    def _write(
+        self,
+        one: cohort.Subject,
+        mr: preparation.PreparedMr,
+        ct: preparation.Ct,
+        ct_hu: np.ndarray,
+        mask: np.ndarray,
+        found: registration.Registration,
+    ) -> None:
+        """Writes the folder of a subject's volumes, whole or not at all."""
+        attributes = {**mr.attributes(), "inputs": _fingerprint(one), "recipe": self._recipe()}
+        ct_body = ct.on(mr.grid, ct.body, share=0.5)
+        stores: dict[str, tuple[np.ndarray, float, Literal["mean", "min"]]] = {
+            "mr": (mr.unit, 0.0, "mean"),
+            "ct": (ct_hu, self.config.intensity.ct_window_hu[0], "mean"),
+            "mask": (mask, 0, "min"),
+            "mr_body": (mr.body.astype(np.uint8), 0, "min"),
+            "ct_body": (ct_body.astype(np.uint8), 0, "min"),
+        }
+        with runfolder.replacing(self.folder.volumes / one.subject) as temporary:
+            for role, (array, fill, reduce) in stores.items():
+                path = temporary / self.folder.volume(one.subject, role).name
+                store.write_pyramid(path, array, fill=fill, reduce=reduce, attributes=attributes)
+            found.save(temporary)
+
+    def _recipe(self) -> dict[str, Any]:
+        """What the stores depend on besides the images, as JSON keeps it."""
+        return {
+            # A UID of the patient's has no place in a store; its digest tells a change as well.
+            "series": self.series and hashlib.sha256(self.series.encode()).hexdigest(),
+            "spacing_mm": strict.plain(self.config.spacing_mm),
+            "register": self.config.register,
+            "intensity": strict.plain(self.config.intensity),
+        }
+
+
+def _fingerprint(one: cohort.Subject) -> dict[str, str]:
+    """Checksums of the input files: another image is another preparation."""
+    paths = {role: getattr(one, role) for role in _INPUTS}
+    return {
+        role: images.fingerprint(path) for role, path in paths.items() if path and path.exists()
+    }
