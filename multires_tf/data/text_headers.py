@@ -11,7 +11,6 @@ _PLACES = {
     ".nrrd": re.compile(rb"^space directions:", re.MULTILINE),
     ".mha": re.compile(rb"^(TransformMatrix|Rotation|Orientation) *=", re.MULTILINE),
 }
-SUFFIXES = tuple(_PLACES)
 
 
 def header_fault(path: Path) -> str | None:
