@@ -37,6 +37,7 @@ class Intensity:
     mr_percentiles: tuple[float, float]
     mr_zero_is_outside: bool
     mr_bias_field: Literal["n4", "none"]
+    mr_landmarks: Literal["none", "nyul"]
     ct_window_hu: tuple[float, float]
     ct_padding: Literal["air", "keep"]
     ct_metal: Literal["air", "keep"]

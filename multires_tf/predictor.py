@@ -25,7 +25,7 @@ from multires_tf import (
     synthesis,
 )
 from multires_tf import config as configs
-from multires_tf.data import images, intensity, preparation, resampling, store, tiles
+from multires_tf.data import images, intensity, nyul, preparation, resampling, store, tiles
 from multires_tf.measure import intervals, novelty
 
 
@@ -179,6 +179,9 @@ class Predictor:
                 percentiles=self.config.intensity.mr_percentiles,
                 zero_is_outside=self.config.intensity.mr_zero_is_outside,
                 correction=self.config.intensity.mr_bias_field,
+                landmarks=nyul.of_run(
+                    runfolder.RunFolder(self.root).landmarks, self.config.intensity.mr_landmarks
+                ),
             )
         except errors.UserError as error:
             raise errors.UserError(f"{job.mr}: {error}") from None

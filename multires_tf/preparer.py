@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ import SimpleITK as sitk
 
 from multires_tf import config as configs
 from multires_tf import errors, progress, runfolder, strict
-from multires_tf.data import cohort, geometry, images, preparation, registration, store
+from multires_tf.data import cohort, geometry, images, nyul, preparation, registration, store
 from multires_tf.measure import quality
 
 _INPUTS = ("mr", "ct", "mask")
@@ -57,6 +58,27 @@ class Preparer:
         if one.mask is not None:
             loaded["mask"] = images.read(one.mask)
         return loaded
+
+    def find_landmarks(self, training: Sequence[cohort.Subject]) -> None:
+        """Writes the landmarks of the training subjects' MR, if the config asks for them.
+
+        Those that are there stay: a run that goes on, or NiftyNet's own.
+
+        Raises:
+            errors.UserError: an MR shows no body.
+        """
+        settings = self.config.intensity
+        if settings.mr_landmarks == "none" or self.folder.landmarks.exists():
+            return
+        found = [
+            preparation.mr_percentiles(
+                images.read(one.mr, series=self.series, modality="MR"),
+                zero_is_outside=settings.mr_zero_is_outside,
+                correction=settings.mr_bias_field,
+            )
+            for one in progress.bar(training, words="landmarks")
+        ]
+        nyul.write(self.folder.landmarks, nyul.landmarks(found))
 
     def prepare(self, one: cohort.Subject) -> None:
         """Writes a subject's stores, its registration and its picture.
@@ -140,6 +162,7 @@ class Preparer:
             percentiles=settings.mr_percentiles,
             zero_is_outside=settings.mr_zero_is_outside,
             correction=settings.mr_bias_field,
+            landmarks=nyul.of_run(self.folder.landmarks, settings.mr_landmarks),
             ct=ct,
         )
         return mr, ct, found
@@ -177,7 +200,12 @@ class Preparer:
             "spacing_mm": strict.plain(self.config.spacing_mm),
             "register": self.config.register,
             "intensity": strict.plain(self.config.intensity),
+            "landmarks": _text(self.folder.landmarks),
         }
+
+
+def _text(path: pathlib.Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def _fingerprint(one: cohort.Subject) -> dict[str, str]:

@@ -38,6 +38,10 @@ class RunFolder:
         return self.root / "qa"
 
     @property
+    def landmarks(self) -> pathlib.Path:
+        return self.root / "landmarks.txt"
+
+    @property
     def checkpoints(self) -> pathlib.Path:
         return self.root / "checkpoints"
 

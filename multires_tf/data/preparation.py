@@ -23,6 +23,7 @@ from multires_tf.data import (
     geometry,
     intensity,
     masks,
+    nyul,
     registration,
     resampling,
 )
@@ -190,6 +191,7 @@ def prepare_mr(
     percentiles: Sequence[float],
     zero_is_outside: bool,
     correction: Literal["n4", "none"] = "none",
+    landmarks: np.ndarray | None = None,
     ct: Ct | None = None,
 ) -> PreparedMr:
     """Prepares an MR.
@@ -200,6 +202,7 @@ def prepare_mr(
       percentiles: of the intensities inside the body that become 0 and 1.
       zero_is_outside: exact zeros that reach the border mark where the field ended.
       correction: of the bias field.
+      landmarks: of the cohort's scale (`nyul.landmarks`); None scales by the percentiles alone.
       ct: where there is one; its body tells padding from a background which the scanner has set
         to zero.
 
@@ -207,24 +210,55 @@ def prepare_mr(
       UserError: the image shows no body, or one without contrast.
     """
     source = geometry.of_image(image)
-    image = geometry.canonical_image(image)
+    image, zero, body = _levelled(image, zero_is_outside=zero_is_outside, correction=correction)
     own = geometry.of_image(image)
     grid = geometry.prepared_grid(own, spacing_mm)
-    zero, body = _mr_body(image, zero_is_outside=zero_is_outside)
-    if correction == "n4":
-        image = bias_field.corrected(image, body)
-    low, high = intensity.percentile_range(sitk.GetArrayViewFromImage(image), body, percentiles)
+    mr = sitk.GetArrayViewFromImage(image)
+    low, high = intensity.percentile_range(mr, body, percentiles)
     if zero.any():
         known = ct.on(own, ct.body, share=0.5) if ct else body
         zero &= not masks.is_blanked_background(zero, known)
     field = resampling.resample_mask(~zero, own, grid, share=_WHOLLY)
-    unit = intensity.mr_to_unit(resampling.resample(image, grid, fill=low), low, high)
+    unit = resampling.resample(image, grid, fill=low)
+    if landmarks is None:
+        unit = intensity.mr_to_unit(unit, low, high)
+    else:
+        unit = nyul.standardised(unit, nyul.percentiles(mr[body]), landmarks)
+        unit = intensity.mr_to_unit(unit, 0.0, nyul.TOP)
     unit[~field] = 0
     body = field & resampling.resample_mask(body, own, grid, share=0.5)
     if not body.any():
         raise errors.UserError("the MR's body is gone on the prepared grid; give finer voxels")
     statistics = anatomy.statistics(unit, body, grid.spacing_mm)
     return PreparedMr(unit, field, body, grid, source, low, high, statistics)
+
+
+def mr_percentiles(
+    image: sitk.Image, *, zero_is_outside: bool, correction: Literal["n4", "none"]
+) -> np.ndarray:
+    """Returns the percentiles inside the body that `nyul.landmarks` are made of.
+
+    Args:
+      image, zero_is_outside, correction: as `prepare_mr`.
+
+    Raises:
+      UserError: the image shows no body, or one without contrast.
+    """
+    image, _, body = _levelled(image, zero_is_outside=zero_is_outside, correction=correction)
+    mr = sitk.GetArrayViewFromImage(image)
+    intensity.percentile_range(mr, body, (1, 99))
+    return nyul.percentiles(mr[body])
+
+
+def _levelled(
+    image: sitk.Image, *, zero_is_outside: bool, correction: Literal["n4", "none"]
+) -> tuple[sitk.Image, np.ndarray, np.ndarray]:
+    """Returns the MR, canonical and without its bias field; where its field had ended; its body."""
+    image = geometry.canonical_image(image)
+    zero, body = _mr_body(image, zero_is_outside=zero_is_outside)
+    if correction == "n4":
+        image = bias_field.corrected(image, body)
+    return image, zero, body
 
 
 def _mr_body(image: sitk.Image, *, zero_is_outside: bool) -> tuple[np.ndarray, np.ndarray]:

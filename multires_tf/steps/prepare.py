@@ -65,6 +65,8 @@ def run(
         raise errors.UserError(f"{data}: no subject can be used; {first}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
+        placed = _with_splits(folder, subjects, problems, config)
+        chosen.find_landmarks([one for one in placed if one.split == "train"])
         todo = [one for one in todo if one.subject not in problems]
         found = side_by_side(todo, chosen.prepare, words="prepare")
         problems |= {one.subject: words for one, words in found}

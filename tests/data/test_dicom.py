@@ -1,42 +1,14 @@
+import dicom_files
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from dicom_files import SAGITTAL, write_slice
+from pydicom.uid import generate_uid
 
 from multires_tf import errors
 from multires_tf.data import dicom, geometry, images
 
-AXIAL = (1, 0, 0, 0, 1, 0)
-SAGITTAL = (0, 1, 0, 0, 0, -1)
 STORED = np.arange(4 * 3 * 5, dtype=np.int16).reshape(4, 3, 5)
-
-
-def write_slice(path, pixels, position_mm, *, uid, orientation=AXIAL, description="T1", **fields):
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.SOPClassUID = CTImageStorage
-    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID
-    data.Modality = "CT"
-    data.SeriesInstanceUID = uid
-    data.SeriesDescription = description
-    data.ImagePositionPatient = list(position_mm)
-    data.ImageOrientationPatient = list(orientation)
-    data.PixelSpacing = [2.0, 1.5]
-    data.Rows, data.Columns = pixels.shape
-    data.SamplesPerPixel = 1
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
-    data.PixelRepresentation = 1
-    data.RescaleSlope, data.RescaleIntercept = "2", "-1000"
-    data.PixelData = pixels.tobytes()
-    for name, value in fields.items():
-        setattr(data, name, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
 
 
 def write_series(folder, *, step_mm=(0.0, 0.0, 3.0), leave_out=(), prefix="", **options):
@@ -168,39 +140,13 @@ def test_a_slice_without_its_position_is_refused_by_name(tmp_path):
         dicom.read(tmp_path)
 
 
-def write_enhanced(path, *, leave_out=()):
-    """All slices as frames of one file, the last slice first; the slope differs by frame."""
-    frames = [k for k in (3, 2, 1, 0) if k not in leave_out]
-    pixels = np.concatenate([STORED[k] for k in frames])
-    write_slice(path, pixels, (0, 0, 0), uid=generate_uid(), NumberOfFrames=len(frames))
-    data = pydicom.dcmread(path)
-    del data.ImagePositionPatient, data.ImageOrientationPatient, data.PixelSpacing
-    data.Rows = STORED.shape[1]
-
-    def item(**values):
-        made = pydicom.Dataset()
-        for name, value in values.items():
-            setattr(made, name, value)
-        return made
-
-    data.SharedFunctionalGroupsSequence = [
-        item(
-            PlaneOrientationSequence=[item(ImageOrientationPatient=list(AXIAL))],
-            PixelMeasuresSequence=[item(PixelSpacing=[2.0, 1.5])],
-        )
-    ]
-    data.PerFrameFunctionalGroupsSequence = [
-        item(
-            PlanePositionSequence=[item(ImagePositionPatient=[7.0, 8.0, 9.0 + 3 * k])],
-            PixelValueTransformationSequence=[item(RescaleSlope=k + 1, RescaleIntercept=-1000)],
-        )
-        for k in frames
-    ]
-    data.save_as(path)
+def frames(*numbers):
+    """Slices as frames whose slopes differ."""
+    return [(STORED[k], (7.0, 8.0, 9.0 + 3 * k), k + 1, -1000) for k in numbers]
 
 
 def test_frames_of_an_enhanced_file_are_sorted_rescaled_and_placed(tmp_path):
-    write_enhanced(tmp_path / "all.dcm")
+    dicom_files.write_enhanced(tmp_path / "all.dcm", frames(3, 2, 1, 0))
     image = dicom.read(tmp_path)
     slopes = np.arange(1, 5).reshape(4, 1, 1)
     assert np.array_equal(sitk.GetArrayFromImage(image), STORED * slopes - 1000.0)
@@ -210,7 +156,7 @@ def test_frames_of_an_enhanced_file_are_sorted_rescaled_and_placed(tmp_path):
 
 
 def test_a_missing_frame_is_refused_by_number(tmp_path):
-    write_enhanced(tmp_path / "all.dcm", leave_out=(1,))
+    dicom_files.write_enhanced(tmp_path / "all.dcm", frames(3, 2, 0))
     words = r"missing between all\.dcm, frame 3 and all\.dcm, frame 2"
     with pytest.raises(errors.UserError, match=words):
         dicom.read(tmp_path)

@@ -47,3 +47,13 @@ def test_truth_is_clipped_to_the_window():
     unit = intensity.ct_to_unit(clipped, WINDOW_HU)
     np.testing.assert_allclose(unit, [0, 1024 / 4095, 0.5, 1], atol=1e-6)
     assert unit.dtype == np.float32
+
+
+def test_what_is_no_measurement_of_a_ct():
+    ct_hu = np.array([-3024.0, -2000, -1100, -1024, 40, 3070, 3071, 9000])
+    kept = {"padding": "keep", "metal": "keep"}
+    assert intensity.measured(ct_hu, **kept).all()
+    padding = intensity.measured(ct_hu, **{**kept, "padding": "air"})
+    assert padding.tolist() == [False] * 3 + [True] * 5
+    metal = intensity.measured(ct_hu, **{**kept, "metal": "air"})
+    assert metal.tolist() == [True] * 6 + [False] * 2

@@ -242,3 +242,48 @@ def test_the_cohort_s_own_folder_is_no_run_folder(data):
         with pytest.raises(errors.UserError, match="data: holds the cohort itself; choose another"):
             prepare.run(workdir=data, config=config(), data=given)
     assert (data / "cohort.csv").read_text() == table
+
+
+def test_landmarks_are_those_of_the_training_subjects_and_are_kept(data, tmp_path):
+    wanted = config("intensity.mr_landmarks=nyul")
+    prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
+    folder = runfolder.RunFolder(tmp_path / "run")
+    name, *numbers = folder.landmarks.read_text().split()
+    assert (name, len(numbers), float(numbers[0]), float(numbers[-1])) == ("mr", 13, 0.0, 100.0)
+    unit = store.open_pyramid(folder.volume("000", "mr")).read_all()
+    assert unit[BODY].min() == 0
+    assert unit[BODY].max() == pytest.approx(1, abs=0.05)
+    before = (folder.volume("000", "mr") / ".zattrs").stat().st_ino
+    prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
+    assert (folder.volume("000", "mr") / ".zattrs").stat().st_ino == before
+    # Another cohort's landmarks in their place are another preparation.
+    folder.landmarks.write_text("mr " + " ".join(str(n * n / 1.44) for n in range(13)) + "\n")
+    prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
+    assert (folder.volume("000", "mr") / ".zattrs").stat().st_ino != before
+
+
+def test_bodies_of_both_scans_are_in_the_store(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    folder = runfolder.RunFolder(tmp_path / "run")
+    mr, ct = (store.open_pyramid(folder.volume("001", f"{role}_body")) for role in ("mr", "ct"))
+    assert np.array_equal(ct.read_all() == 1, BODY)
+    both = np.count_nonzero((mr.read_all() == 1) & BODY)
+    assert 2 * both / (np.count_nonzero(mr.read_all()) + np.count_nonzero(BODY)) > 0.97
+
+
+def test_a_file_that_was_only_touched_is_not_prepared_again(data, tmp_path):
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data)
+    path = runfolder.RunFolder(tmp_path / "run").volume("000", "mr") / ".zattrs"
+    before = path.stat().st_ino
+    (data / "000" / "mr.nii.gz").touch()
+    prepare.run(workdir=tmp_path / "run", config=config(), data=data, memory=1e9)
+    assert path.stat().st_ino == before
+
+
+def test_subjects_side_by_side_are_what_they_are_alone(data, tmp_path):
+    prepare.run(workdir=tmp_path / "one", config=config(), data=data, memory=1.0)
+    prepare.run(workdir=tmp_path / "many", config=config(), data=data, memory=1e9)
+    assert files(tmp_path / "one") == files(tmp_path / "many")
+    for name in files(tmp_path / "one"):
+        if name.startswith("volumes"):
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from multires_tf.data import bias_field, geometry, masks
+from multires_tf.data.phantom import subject
+
+SPACING_MM = (5.0, 5.0, 5.0)
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """MR with its field, the field and the true body of a whole-body phantom."""
+    made = subject.simulate(0, 2).images
+    return made["mr"].astype(np.float32), made["bias"], made["body_mask"] > 0
+
+
+def image_of(mr):
+    grid = geometry.Geometry(mr.shape, SPACING_MM, (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    return geometry.to_image(mr, grid)
+
+
+def estimate(mr):
+    return bias_field.estimate(image_of(mr), masks.mr_body(mr, SPACING_MM))
+
+
+def test_a_third_of_a_phantom_s_field_is_left_at_most(phantom):
+    mr, field, body = phantom
+    left = bias_field.variation(field / estimate(mr), body)
+    assert bias_field.variation(field, body) == pytest.approx(0.116, abs=0.005)
+    assert left <= bias_field.variation(field, body) / 3
+
+
+def test_an_image_without_a_field_stays_as_it_is(phantom):
+    mr, field, _ = phantom
+    flat = image_of(mr / field)
+    body = masks.mr_body(mr, SPACING_MM)
+    assert bias_field.variation(estimate(mr / field), body) < bias_field.LEAST_VARIATION
+    assert bias_field.corrected(flat, body) is flat
+
+
+def test_the_field_does_not_depend_on_the_image_s_unit(phantom):
+    mr, _, _ = phantom
+    assert estimate(mr * 0.01) == pytest.approx(estimate(mr), rel=0.01)
+
+
+def test_a_body_too_small_to_tell_is_left_alone():
+    mr = np.random.default_rng(0).uniform(100, 110, (8, 9, 10)).astype(np.float32)
+    assert np.all(bias_field.estimate(image_of(mr), np.ones(mr.shape, bool)) == 1)
+
+
+def test_the_field_divides_the_image_at_full_resolution(phantom):
+    mr, _, _ = phantom
+    body = masks.mr_body(mr, SPACING_MM)
+    made = sitk.GetArrayFromImage(bias_field.corrected(image_of(mr), body))
+    assert made == pytest.approx(mr / estimate(mr), rel=1e-5)

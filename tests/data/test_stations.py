@@ -1,0 +1,114 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from multires_tf import errors
+from multires_tf.data import geometry, images, stations
+from multires_tf.data.phantom import subject, tissues
+
+GRID = geometry.Geometry(
+    size=(40, 24, 24),
+    spacing_mm=(5.0, 5.0, 5.0),
+    origin_mm=(3.0, -20.0, 100.0),
+    direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+)
+Z, Y, X = np.ogrid[:40, :24, :24]
+# Fat around muscle around a bright core that wanders with z; noise in the air.
+RADIUS = np.hypot(Y - 12, X - 11 - Z / 20)
+WHOLE = np.where(RADIUS < 2, 900.0, np.where(RADIUS < 7, 300.0, np.where(RADIUS < 9, 1000.0, 0.0)))
+WHOLE = (WHOLE + np.random.default_rng(0).uniform(1, 10, GRID.size)).astype(np.float32)
+
+
+def cut(low, high, array=WHOLE, gain=1.0):
+    grid = dataclasses.replace(
+        GRID,
+        size=(high - low, *GRID.size[1:]),
+        origin_mm=(*GRID.origin_mm[:2], GRID.origin_mm[2] + 5.0 * low),
+    )
+    return geometry.to_image(array[low:high] * np.float32(gain), grid)
+
+
+def fused(*parts, tmp_path):
+    return stations.fuse([(tmp_path / f"mr_station{k}.mha", p) for k, p in enumerate(parts, 1)])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_stations_of_different_gain_give_back_the_whole(tmp_path, turned):
+    parts = [cut(26, 40, gain=1.4), cut(13, 30, gain=0.7), cut(0, 17, gain=1.1)]
+    if turned:  # numbered from the feet, one of them stored head first
+        parts = [sitk.Flip(part, (False, False, k == 1)) for k, part in enumerate(parts[::-1])]
+    image = fused(*parts, tmp_path=tmp_path)
+    assert geometry.same_grid(geometry.of_image(image), GRID)
+    ratio = sitk.GetArrayFromImage(image) / WHOLE
+    assert ratio == pytest.approx(np.full(GRID.size, ratio[0, 0, 0]), rel=1e-3)
+
+
+def test_what_one_station_has_not_measured_comes_from_the_other(tmp_path):
+    holed = WHOLE.copy()
+    holed[:, :, :7] = 0  # its field is narrower
+    image = fused(cut(16, 40), cut(0, 24, holed), tmp_path=tmp_path)
+    assert sitk.GetArrayFromImage(image)[17, 12, 4] == pytest.approx(WHOLE[17, 12, 4], rel=1e-3)
+    assert sitk.GetArrayFromImage(image)[10, 12, 4] == 0
+
+
+def test_a_step_of_shading_is_split_between_neighbours(tmp_path):
+    shade = np.exp(0.1 * (X - 11.5) / 12)  # one brighter on the left, the other on the right
+    low, high = WHOLE * shade, WHOLE / shade
+    image = sitk.GetArrayFromImage(fused(cut(16, 40, high), cut(0, 24, low), tmp_path=tmp_path))
+    left, right = RADIUS[20] < 9, RADIUS[20] < 9
+    left, right = left & (X[0] < 8), right & (X[0] > 15)
+    balance = [image[z][left].mean() / image[z][right].mean() for z in (15, 25)]
+    true = [WHOLE[z][left].mean() / WHOLE[z][right].mean() for z in (15, 25)]
+    plain = [
+        low[15][left].mean() / low[15][right].mean(),
+        high[25][left].mean() / high[25][right].mean(),
+    ]
+    for ours, theirs, truth in zip(balance, plain, true, strict=True):
+        assert abs(np.log(ours / truth)) < 0.6 * abs(np.log(theirs / truth))
+
+
+def test_swapped_images_are_refused(tmp_path):
+    with pytest.raises(errors.UserError, match=r"mr_station2\.mha: lies on the wrong side"):
+        fused(cut(26, 40), cut(0, 17), cut(13, 30), tmp_path=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole_body():
+    return subject.simulate(0, 0, spacing_mm=6.0, stations=True)
+
+
+def test_a_phantom_s_stations_are_fused_without_seams(whole_body, tmp_path):
+    made, x_y_z = whole_body, whole_body.origin_mm
+    parts = []
+    for number, (first, array) in enumerate(made.stations, start=1):
+        grid = geometry.Geometry(
+            array.shape, (6.0,) * 3, (*x_y_z[:2], x_y_z[2] + 6.0 * first), GRID.direction
+        )
+        parts.append((tmp_path / f"mr_station{number}.mha", geometry.to_image(array, grid)))
+    array = sitk.GetArrayFromImage(stations.fuse(parts))
+    assert np.corrcoef(array.ravel(), made.images["mr"].ravel())[0, 1] >= 0.995
+    # Gain of the fused volume in muscle, slice by slice: neighbours differ by 2 % at most.
+    muscle = made.images["tissues"] == tissues.INDEX["muscle"]
+    for above, (first, _) in zip(made.stations[1:], made.stations, strict=False):
+        seam = range(first - 1, above[0] + len(above[1]) + 1)
+        gain = [
+            np.median(array[z][muscle[z]] / made.images["mr_clean"][z][muscle[z]]) for z in seam
+        ]
+        assert np.abs(np.diff(gain) / gain[:-1]).max() <= 0.02
+
+
+def test_a_folder_with_stations_is_read_like_an_image(tmp_path):
+    for number, (low, high) in enumerate(((20, 40), (0, 25)), start=1):
+        images.write(cut(low, high), tmp_path / f"mr_station{number}.nii.gz")
+    (tmp_path / "mr_station1.json").write_text("{}")
+    images.write(cut(0, 40), tmp_path / "ct.nii.gz")
+    image = images.read(tmp_path)
+    assert geometry.of_image(image) == images.check_header(tmp_path)
+    assert sitk.GetArrayFromImage(image) == pytest.approx(WHOLE, rel=1e-4)
+    before = images.fingerprint(tmp_path)
+    images.write(cut(1, 40), tmp_path / "ct.nii.gz")
+    assert images.fingerprint(tmp_path) == before
+    images.write(cut(0, 24), tmp_path / "mr_station2.nii.gz")
+    assert images.fingerprint(tmp_path) != before
