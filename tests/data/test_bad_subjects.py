@@ -53,7 +53,7 @@ def cohort(root):
 
 def prepare(data, *flags):
     arguments = ["multires-tf", "prepare", "--workdir", str(data.parent / "run")]
-    arguments += ["--config", str(CONFIG), "--data", str(data), *flags]
+    arguments += ["--config", str(CONFIG), "--data", str(data), "--set", "register=none", *flags]
     return cli._run(cli._parse(arguments))
 
 

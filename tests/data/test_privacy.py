@@ -51,7 +51,7 @@ def test_nothing_of_the_patient_is_written_or_said(tmp_path, capsys, refused):
         (tmp_path / "data" / "p2" / "ct" / "CT05.dcm").unlink()
     flags = ["--keep_going", "--series", uids[0]["series"]]
     arguments = ["multires-tf", "prepare", "--workdir", str(tmp_path / "run"), "--config"]
-    arguments += [str(CONFIG), "--data", str(tmp_path / "data"), *flags]
+    arguments += [str(CONFIG), "--data", str(tmp_path / "data"), "--set", "register=none", *flags]
     assert cli._run(cli._parse(arguments)) == (1 if refused else 0)
     shown = capsys.readouterr()
     said = (shown.out + shown.err).encode()
