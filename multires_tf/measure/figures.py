@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -256,6 +256,36 @@ def _histogram(axes: Axes, histogram: reliability.JointHistogram, top: float):
     mean = histogram.mean_error_hu()
     axes.plot(centres, mean, color=ACCENT, linewidth=1.6, label="mean |error|")
     return shown
+
+
+def calibration(pooled: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Draws the coverage of Gaussian intervals by region, and the sparsification of the body.
+
+    Args:
+        pooled: the content of `reliability.json`: by state of the maps ("raw", "calibrated") and
+            by region.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(3.7 * (len(pooled) + 1), 3.5)
+        *panels, right = figure.subplots(1, len(pooled) + 1)
+        for axes, (state, by_region) in zip(panels, pooled.items(), strict=True):
+            axes.plot((0, 1), (0, 1), color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)))
+            for region, found in by_region.items():
+                curve = found["reliability"]
+                axes.plot(curve["nominal"], curve["observed"], linewidth=1.4, label=region)
+            axes.set_title(f"coverage, {state}", loc="left", fontsize=10.0)
+            axes.set(xlabel="expected share", ylabel="observed share", xlim=(0, 1), ylim=(0, 1))
+            axes.legend(loc="upper left", frameon=False, fontsize=7.5)
+        *_, last = pooled.values()
+        curve = last["body"]["sparsification"]
+        right.plot(curve["removed"], curve["mae_by_sd_hu"], color=ACCENT, label="by total sd")
+        right.plot(curve["removed"], curve["mae_oracle_hu"], color=SECOND, label="oracle")
+        right.set_title("sparsification, body", loc="left", fontsize=10.0)
+        right.set(xlabel="share taken away", ylabel="MAE of the rest (HU)", xlim=(0, 1))
+        right.set_ylim(bottom=0)
+        right.legend(loc="lower left", frameon=False, fontsize=7.5)
+        figure.tight_layout(pad=0.6)
+        return _png(figure)
 
 
 def _png(figure: Figure) -> bytes:

@@ -40,7 +40,9 @@ class Report:
         training_curve: PNG, or None.
         caption: what the pictures show.
         pictures: of the test subjects, in the order to show.
+        viewer: the slice viewer's part of the page, or empty.
         uncertainty: PNG of uncertainty against error, or None if the network has no uncertainty.
+        calibration: PNG of coverage and sparsification, or None likewise.
         draws: number of Monte-Carlo draws, or None where there were none.
         provenance: label and value of what made the run.
         config: the resolved config as text.
@@ -54,14 +56,16 @@ class Report:
     training_curve: bytes | None
     caption: str
     pictures: Sequence[Picture]
+    viewer: str
     uncertainty: bytes | None
+    calibration: bytes | None
     draws: int | None
     provenance: Sequence[tuple[str, str]]
     config: str
 
 
 def render(report: Report) -> str:
-    """Returns the page: no script, no outside resource, pictures embedded."""
+    """Returns the page: pictures and scripts embedded, no outside resource."""
     template = importlib.resources.files("multires_tf.measure").joinpath("page.html")
     n = len(report.rows)
     words = [report.network, f"{n} test subject{'s' * (n != 1)}", report.date]
@@ -75,6 +79,7 @@ def render(report: Report) -> str:
         subjects=_subject_table(rows),
         training=_training(report.training_curve),
         caption=html.escape(report.caption),
+        viewer=report.viewer,
         panels="\n".join(_picture(picture) for picture in report.pictures),
         uncertainty=_uncertainty(report),
         provenance=_facts(report.provenance),
@@ -210,7 +215,10 @@ def _uncertainty(report: Report) -> str:
             f"<strong>{100 * coverage:.1f} %</strong> of the voxels lie inside "
             "their 90 % interval (90 % is right).</p>"
         )
-    return "\n".join([*parts, _image(report.uncertainty, "uncertainty against error")])
+    parts.append(_image(report.uncertainty, "uncertainty against error"))
+    if report.calibration is not None:
+        parts += [_CALIBRATION, _image(report.calibration, "calibration and sparsification")]
+    return "\n".join(parts)
 
 
 _READING = """\
@@ -221,6 +229,12 @@ patient is unlike the training subjects. Their squares add up to the <em>total</
 column of pixels holds the voxels of one predicted sd; the orange line is their mean absolute
 error, which should rise with the sd. Dashed: where it would lie if errors were Gaussian with
 exactly the predicted total sd.</p>"""
+
+_CALIBRATION = """\
+<p>A Gaussian interval of the total sd should hold as many errors as its name says: on the
+diagonal it does; below it the sd is too small, above it too large. To the right, what remains of
+the MAE when the most uncertain voxels are taken away: the closer to the oracle, which takes away
+the largest errors, the better the sd finds them. All voxels of the test subjects together.</p>"""
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> str:

@@ -12,15 +12,23 @@ from typing import Any
 import numpy as np
 
 from multires_tf import comparison, config, errors, progress, runfolder
-from multires_tf.measure import figures, page, reliability
+from multires_tf.measure import figures, page, reliability, viewer
 
 # Each picture is about half a megabyte: a page stays openable.
 MOST_PICTURES = 12
 LOOKS = {
+    "mr": figures.MR,
+    "ct": figures.CT,
+    "pct": figures.PCT,
+    "error": figures.ERROR,
     "aleatoric": figures.ALEATORIC,
     "epistemic": figures.EPISTEMIC,
     "total": figures.TOTAL,
 }
+# Those that can be laid over an image; the total is shown no other way.
+OVERLAYS = (*comparison.PARTS, "total")
+Images = dict[str, np.ndarray]
+Histograms = dict[str, reliability.JointHistogram]
 
 
 def run(*, workdir: pathlib.Path) -> list[str]:
@@ -38,8 +46,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     summary = _json(folder.need(folder.scores_json, "evaluate"))
     provenance = _json(folder.provenance) if folder.provenance.exists() else {}
     rows.sort(key=lambda row: -row["mae_hu"])
-    pictures, histograms = _pictures(folder, rows)
-    shown = figures.uncertainty_against_error(histograms) if histograms else None
+    pictures, exhibits, histograms = _shown(folder, rows)
     report = page.Report(
         name=workdir.resolve().name,
         network=_network(settings, provenance),
@@ -49,8 +56,10 @@ def run(*, workdir: pathlib.Path) -> list[str]:
         training_curve=_curve(folder.history) if folder.history.exists() else None,
         caption=_caption(len(pictures), len(rows)),
         pictures=pictures,
-        uncertainty=shown,
-        draws=_draws(folder, rows) if "epistemic" in dict(histograms) else None,
+        viewer=_viewer(exhibits),
+        uncertainty=_uncertainty(histograms),
+        calibration=_calibration(folder) if histograms else None,
+        draws=_draws(folder, rows) if "epistemic" in histograms else None,
         provenance=_provenance(settings, provenance),
         config=config.dump(settings),
     )
@@ -80,39 +89,76 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
         raise errors.UserError(f"{path}: not JSON; delete it and run its verb again") from error
 
 
-def _pictures(
+def _shown(
     folder: runfolder.RunFolder, rows: Sequence[dict[str, Any]]
-) -> tuple[list[page.Picture], list[tuple[str, reliability.JointHistogram]]]:
-    """Panels of the worst subjects, and all subjects' histograms of sd and error."""
+) -> tuple[list[page.Picture], list[viewer.Exhibit], Histograms]:
+    """Panels and volumes of the worst subjects, and all subjects' histograms of sd and error."""
     pictures: list[page.Picture] = []
-    histograms: dict[str, reliability.JointHistogram] = {}
+    exhibits: list[viewer.Exhibit] = []
+    histograms: Histograms = {}
     for row in progress.bar(rows, words="report"):
         pair = comparison.load(folder, row["subject"])
-        error_hu = pair.pct_hu - pair.ct_hu
-        for name, sd_hu in _uncertainties(pair).items():
+        images = _images(pair)
+        for name in (name for name in OVERLAYS if name in images):
             histogram = histograms.setdefault(name, reliability.JointHistogram())
-            histogram.add(sd_hu[pair.body], error_hu[pair.body])
+            histogram.add(images[name][pair.body], images["error"][pair.body])
         if len(pictures) < MOST_PICTURES:
-            pictures.append(page.Picture(pair.subject, _remark(row), _panels(pair, error_hu)))
-    return pictures, list(histograms.items())
+            pictures.append(page.Picture(pair.subject, _remark(row), _panels(pair, images)))
+            exhibits.append(_exhibit(pair, images, row, of=min(len(rows), MOST_PICTURES)))
+    return pictures, exhibits, histograms
 
 
-def _uncertainties(pair: comparison.Comparison) -> dict[str, np.ndarray]:
-    """The maps worth showing: the total only if it is more than its one part."""
-    parts = {name: pair.sd_hu[name] for name in comparison.PARTS if name in pair.sd_hu}
-    return {**parts, "total": pair.sd_hu["total"]} if len(parts) != 1 and pair.sd_hu else parts
+def _images(pair: comparison.Comparison) -> Images:
+    """All to be shown, by key of `LOOKS`; nan where it is not scored.
+
+    The total only if it is more than its one part.
+    """
+    error_hu = pair.pct_hu - pair.ct_hu
+    scored = {"error": error_hu, **{k: pair.sd_hu[k] for k in OVERLAYS if k in pair.sd_hu}}
+    if sum(name in scored for name in comparison.PARTS) == 1:
+        del scored["total"]
+    inside = {name: np.where(pair.body, image, np.nan) for name, image in scored.items()}
+    return {"mr": pair.mr, "ct": pair.ct_hu, "pct": pair.pct_hu, **inside}
 
 
-def _panels(pair: comparison.Comparison, error_hu: np.ndarray) -> bytes:
-    shown = [(figures.MR, pair.mr), (figures.CT, pair.ct_hu), (figures.PCT, pair.pct_hu)]
-    scored = {figures.ERROR: error_hu}
-    scored.update({LOOKS[k]: sd for k, sd in _uncertainties(pair).items() if k != "total"})
-    shown += [(look, np.where(pair.body, image, np.nan)) for look, image in scored.items()]
+def _panels(pair: comparison.Comparison, images: Images) -> bytes:
     return figures.panels(
-        [shown],
+        [[(LOOKS[key], image) for key, image in images.items() if key != "total"]],
         spacing_mm=pair.spacing_mm,
         slices=figures.central_slices(pair.ct_hu, pair.body),
     )
+
+
+def _exhibit(
+    pair: comparison.Comparison, images: Images, row: dict[str, Any], *, of: int
+) -> viewer.Exhibit:
+    return viewer.exhibit(
+        pair.subject,
+        _remark(row),
+        {key: (LOOKS[key], image) for key, image in images.items()},
+        body=pair.body,
+        spacing_mm=pair.spacing_mm,
+        most_voxels=min(viewer.MOST_VOXELS_A_SUBJECT, viewer.MOST_VOXELS / of),
+    )
+
+
+def _viewer(exhibits: Sequence[viewer.Exhibit]) -> str:
+    keys = list(exhibits[0].volumes)
+    overlays = [key for key in OVERLAYS if key in keys]
+    views = [key for key in keys if key != "total"]
+    return viewer.render(exhibits, LOOKS, views=views, overlays=overlays)
+
+
+def _uncertainty(histograms: Histograms) -> bytes | None:
+    return figures.uncertainty_against_error(list(histograms.items())) if histograms else None
+
+
+def _calibration(folder: runfolder.RunFolder) -> bytes | None:
+    path = folder.reliability_json
+    try:
+        return figures.calibration(_json(path)) if path.exists() else None
+    except (KeyError, TypeError, ValueError):
+        raise errors.UserError(f"{path}: damaged; run 'evaluate' again") from None
 
 
 def _remark(row: dict[str, Any]) -> str:

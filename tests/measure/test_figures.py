@@ -71,3 +71,17 @@ def test_curves_and_histograms_are_drawn_even_of_little():
     for titles in (("aleatoric",), ("aleatoric", "epistemic", "total")):
         png = figures.uncertainty_against_error([(title, histogram) for title in titles])
         assert _pixels(png).shape[1] > 500
+
+
+def test_calibration_has_a_panel_for_each_state_and_one_for_sparsification():
+    curves = {
+        "reliability": {"nominal": [0.0, 0.5, 1.0], "observed": [0.0, 0.25, 1.0]},
+        "sparsification": {
+            "removed": [0.0, 0.5],
+            "mae_by_sd_hu": [80.0, 40.0],
+            "mae_oracle_hu": [80.0, 20.0],
+        },
+    }
+    raw = figures.calibration({"raw": {"body": curves}})
+    both = figures.calibration({"raw": {"body": curves}, "calibrated": {"body": curves}})
+    assert _pixels(both).shape[1] * 2 == _pixels(raw).shape[1] * 3

@@ -1,3 +1,5 @@
+import html.parser
+import json
 import re
 
 import pytest
@@ -20,8 +22,35 @@ def page(kept_run):
 def test_page_needs_nothing_but_itself(page, kept_run):
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert not re.search(r"https?:|url\(|@import|<script|<link", page)
+    assert not re.search(r"https?:|url\(|@import|<script src|<link", page)
+    assert "default-src 'none'" in page
     assert str(kept_run.folder.root.parent) not in page
+
+
+def test_page_is_closed_where_it_is_opened(page):
+    void = {"meta", "img", "input", "!doctype"}
+    open_tags = []
+
+    class Parser(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag not in void:
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag):
+            assert open_tags.pop() == tag, self.getpos()
+
+    Parser().feed(page)
+    assert open_tags == []
+
+
+def test_viewer_has_every_image_and_a_name_for_every_control(page):
+    content = json.loads(re.search(r'id="viewer-data">(.*?)</script>', page, re.S)[1])
+    assert [subject["name"] for subject in content["subjects"]] == ["p4", "p<5>"]
+    assert content["views"] == ["mr", "ct", "pct", "error"] and content["overlays"] == []
+    part = page[page.index("<form") : page.index("</form>")]
+    for control in re.findall(r"<(?:input|select)[^>]*>", part):
+        before = part[: part.index(control)]
+        assert before.count("<label") == before.count("</label>") + 1, control
 
 
 def test_page_shows_curve_and_panels_of_each_test_subject(page):
@@ -57,6 +86,8 @@ def test_uncertainties_are_explained_where_there_are_any(known_run):
     evaluate.run(workdir=known_run.folder.root)
     page = _page(known_run)
     assert 'alt="uncertainty against error"' in page
+    assert 'alt="calibration and sparsification"' in page
+    assert '"overlays": ["aleatoric", "epistemic", "total"]' in page
     assert "N = 20 draws" in page and "= 16 %" in page and "32 % for the variance" in page
     assert "<strong>1.00</strong>" in page and "<strong>100.0 %</strong>" in page
 
