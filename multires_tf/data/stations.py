@@ -134,12 +134,13 @@ def _check_order(spans: Sequence[tuple[Path, float, float]]) -> None:
     """Numbers go from the head down or from the feet up, and neighbours overlap."""
     starts = [low for _, low, _ in spans]
     upward = starts[-1] > starts[0]
-    for (above, low, high), (below, next_low, next_high) in itertools.pairwise(spans):
+    for (above, low, _), (below, next_low, _) in itertools.pairwise(spans):
         if (next_low > low) != upward or next_low == low:
             raise errors.UserError(
                 f"{below}: lies on the wrong side of {above.name}: swapped stations;"
                 " name them in the order of their positions"
             )
+    for (above, low, high), (below, next_low, next_high) in itertools.pairwise(spans):
         if min(high, next_high) - max(low, next_low) < 2:
             raise errors.UserError(
                 f"{below}: does not overlap {above.name}; a station between them is missing: add it"

