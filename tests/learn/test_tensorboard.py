@@ -59,7 +59,7 @@ def page(address: str, tags: str, profile: pathlib.Path) -> str:
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
     flags += ["--window-size=1400,3000", "--virtual-time-budget=60000", "--dump-dom"]
     flags += [f"--screenshot={profile}.png", f"{address}/?tagFilter={tags}#timeseries"]
-    done = subprocess.run([BROWSER, *flags], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([BROWSER, *flags], capture_output=True, text=True, timeout=1200)
     return html.unescape(done.stdout)
 
 
