@@ -66,7 +66,9 @@ class Draws:
         made = self._design.finish(self.parts(draw), shared, draw)
         return {name: _tensor(made[name]) for name in ("ct", "log_var") if name in made}
 
-    def multiply_adds(self, shapes: list[tuple[int, ...]], draw: tuple[int, int] | None):
+    def multiply_adds(
+        self, shapes: list[tuple[int, ...]], draw: tuple[int, int] | None
+    ) -> tuple[int, int]:
         """Counts multiplications and additions in pairs, by shapes alone.
 
         Args:

@@ -68,14 +68,16 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
     config, nets, position = assembly.trained_networks(folder)
     endpoints = _endpoints(nets, config)
     module = tf.Module()
-    module.networks = (nets.plain, nets.sampler)  # their weights belong to it
+    # Its weights alone: a Keras model would be traced and saved a second time.
+    module.weights = [variable.value for variable in nets.plain.variables]
     signatures = {
-        name: tf.function(call, jit_compile=False).get_concrete_function(**inputs)
+        name: tf.function(call, jit_compile=False, autograph=False).get_concrete_function(**inputs)
         for name, (call, inputs) in endpoints.items()
     }
     signatures["serving_default"] = signatures["serve"]
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with runfolder.replacing(folder.saved_model) as beside:
-        tf.saved_model.save(module, str(beside), signatures=signatures)
+        tf.saved_model.save(module, str(beside), signatures=signatures, options=options)
         difference = _compare(beside, endpoints, config)
         facts = {
             "step": position["step"],
