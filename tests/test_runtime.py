@@ -77,3 +77,7 @@ def test_what_a_run_was_made_with_is_kept_when_it_continues(tmp_path):
     runtime.write_provenance(path, {"seed": 1}, continued=False)
     runtime.write_provenance(path, {"seed": 2}, continued=True)
     assert json.loads(path.read_text()) == {"seed": 1, "continued": [{"seed": 2}]}
+
+
+def test_some_memory_is_free():
+    assert 1e6 < runtime.free_bytes() < 1e13

