@@ -166,10 +166,12 @@ class Predictor:
 
     def _prepared(self, job: Job, work: pathlib.Path) -> store.Pyramid:
         """The pyramid of one new MR, in a folder that goes when it is predicted."""
-        kept, inputs = work / "mr.ome.zarr", {"mr": images.fingerprint(job.mr)}
+        kept = work / "mr.ome.zarr"
+        recipe = {"series": job.series, "checkpoint": self.settings.checkpoint}
+        made = {"inputs": {"mr": images.fingerprint(job.mr)}, "recipe": recipe}
         if store.is_complete(kept):
             volume = store.open_pyramid(kept)
-            if volume.attributes.get("inputs") == inputs:
+            if made == {name: volume.attributes.get(name) for name in made}:
                 return volume
         image = images.read(job.mr, series=job.series)
         try:
@@ -185,9 +187,8 @@ class Predictor:
             )
         except errors.UserError as error:
             raise errors.UserError(f"{job.mr}: {error}") from None
-        attributes = {**mr.attributes(), "inputs": inputs}
         del image
-        store.write_pyramid(kept, mr.unit, fill=0.0, attributes=attributes)
+        store.write_pyramid(kept, mr.unit, fill=0.0, attributes={**mr.attributes(), **made})
         return store.open_pyramid(kept)
 
     def _write(self, volume: store.Pyramid, job: Job, work: pathlib.Path) -> None:

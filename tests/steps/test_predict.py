@@ -258,6 +258,44 @@ def test_tiles_that_are_there_are_not_computed_again(predictor, calls, tmp_path,
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["mr.nii.gz", "out"]
 
 
+@pytest.mark.parametrize("another", ["series", "checkpoint"])
+def test_what_a_killed_prediction_left_is_not_taken_for_another(
+    predictor, calls, mr_series, tmp_path, monkeypatch, another
+):
+    """Two series of one folder have one fingerprint, and so has an MR under two networks."""
+    _, y, x = np.ogrid[:10, :24, :26]
+    body = (y - 11.5) ** 2 + (x - 12.5) ** 2 < 9**2
+    noise = np.random.default_rng(0).integers(1, 20, GRID.size)
+    series = []
+    for number, pixels in enumerate((400 * body + noise, (400 - 8 * y) * body + noise)):
+        folder = mr_series(tmp_path / f"mr{number}", pixels.astype(np.uint16), pixel_mm=(3.0, 3.0))
+        for path in folder.iterdir():
+            series.append(str(pydicom.dcmread(path).SeriesInstanceUID))
+            path.rename(tmp_path / "mr0" / f"{number}_{path.name}")
+    first, second = sorted(set(series))
+
+    def run(out, *, last):
+        settings = SETTINGS
+        if another == "checkpoint" and last:
+            settings = dataclasses.replace(settings, checkpoint="decaf")
+        chosen = second if another == "series" and last else first
+        jobs = list(predict._new_subjects(tmp_path / "mr0", tmp_path / out, chosen))
+        predict._predict_all(dataclasses.replace(predictor, settings=settings), jobs, None)
+
+    monkeypatch.setattr(predictors.resampling, "restore", lambda *_, **__: 1 / 0)  # dies at the end
+    with pytest.raises(ZeroDivisionError):
+        run("out", last=False)
+    monkeypatch.undo()
+    once = len(calls)
+    run("out", last=True)
+    assert len(calls) == 2 * once > 0
+    run("fresh", last=True)
+    names = ("ct.nii.gz", "total_sd_hu.nii.gz")
+    assert all(
+        (tmp_path / "out" / n).read_bytes() == (tmp_path / "fresh" / n).read_bytes() for n in names
+    )
+
+
 def test_auto_takes_the_tile_of_the_planner_and_says_so(predictor, tmp_path, capsys):
     tiling = synthesis.Tiling((32, 32, 32), 0.25, (32, 32, 32), (1, 2, 4), 16)
     planner = planning.Planner(tiling, planning.Needs(10, 1, 4), 8e9, seconds_a_voxel=1e-7)
