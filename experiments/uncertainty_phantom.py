@@ -2,12 +2,13 @@
 
 Question: is the aleatoric map as large as the noise that phantoms are made with, and does the
 epistemic map rise where a subject holds what no training subject had: a metal implant in the hip (a
-hole in the MR with a bright rim), a lung that was taken out (fluid in its place)?
+hole in the MR with a bright rim), a lung that was taken out (what is there looks like muscle)?
 Source: ours; Kendall and Gal 2017 for what the two should mean.
 Command: python -m experiments.uncertainty_phantom --data runs/phantom --root runs/uncertainty
 Cost: one laptop training (about 12 minutes on 2 cores) and six predictions of 20 draws.
-Expected: aleatoric over noise in soft tissue 0.8 to 1.25; epistemic at the implant and at the lost
-lung at least 1.5 times that of the same voxels of the same subject without them.
+Expected: by the aims, aleatoric over noise in soft tissue 0.8 to 1.25 and epistemic at the implant
+and the lost lung at least 1.5 times that of the same voxels without them; seen with the laptop
+network: 2.8 to 2.9, 0.7 to 0.9 and 0.5.
 """
 
 from __future__ import annotations
