@@ -264,8 +264,16 @@ def load(path: pathlib.Path, overlays: Sequence[pathlib.Path] = (), sets: Sequen
 
 
 def parse(path: pathlib.Path) -> Config:
-    """Reads a resolved config, as a run folder keeps it."""
-    return strict.build(Config, strict.read(path), "")
+    """Reads a resolved config, as a run folder keeps it.
+
+    Raises:
+        errors.UserError: it was cut short or changed; names the file and the key.
+    """
+    content = strict.read(path)
+    try:
+        return strict.build(Config, content, "")
+    except errors.UserError as error:
+        raise errors.UserError(f"{path}: {error}; bring an intact copy of this file") from None
 
 
 def dump(config: Config) -> str:
