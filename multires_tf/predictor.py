@@ -17,6 +17,7 @@ from multires_tf import (
     assembly,
     calibration,
     errors,
+    intake,
     outputs,
     planning,
     progress,
@@ -25,7 +26,7 @@ from multires_tf import (
     synthesis,
 )
 from multires_tf import config as configs
-from multires_tf.data import images, intensity, nyul, preparation, resampling, store, tiles
+from multires_tf.data import images, intensity, resampling, store, tiles
 from multires_tf.measure import intervals, novelty
 
 
@@ -174,16 +175,13 @@ class Predictor:
             if made == {name: volume.attributes.get(name) for name in made}:
                 return volume
         image = images.read(job.mr, series=job.series)
+        folder = runfolder.RunFolder(self.root)
         try:
-            mr = preparation.prepare_mr(
-                image,
+            mr = intake.prepared(
+                folder,
+                self.config,
+                intake.mr(self.config, image),
                 spacing_mm=self.spacing_mm,
-                percentiles=self.config.intensity.mr_percentiles,
-                zero_is_outside=self.config.intensity.mr_zero_is_outside,
-                correction=self.config.intensity.mr_bias_field,
-                landmarks=nyul.of_run(
-                    runfolder.RunFolder(self.root).landmarks, self.config.intensity.mr_landmarks
-                ),
             )
         except errors.UserError as error:
             raise errors.UserError(f"{job.mr}: {error}") from None

@@ -13,8 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from multires_tf import config as configs
-from multires_tf import errors, progress, runfolder, strict
-from multires_tf.data import cohort, geometry, images, nyul, preparation, registration, store
+from multires_tf import errors, intake, progress, runfolder, strict
+from multires_tf.data import cohort, geometry, images, nyul, preparation, registration, scans, store
 from multires_tf.measure import quality
 
 _INPUTS = ("mr", "ct", "mask")
@@ -71,10 +71,8 @@ class Preparer:
         if settings.mr_landmarks == "none" or self.folder.landmarks.exists():
             return
         found = [
-            preparation.mr_percentiles(
-                images.read(one.mr, series=self.series, modality="MR"),
-                zero_is_outside=settings.mr_zero_is_outside,
-                correction=settings.mr_bias_field,
+            intake.percentiles(
+                self.config, images.read(one.mr, series=self.series, modality="MR"), one.mr
             )
             for one in progress.bar(training, words="landmarks")
         ]
@@ -94,7 +92,7 @@ class Preparer:
             before_hu = None
             if found.transform is not None:
                 unmoved = dataclasses.replace(ct, transform=None)
-                before_hu, _ = preparation.prepare_ct(unmoved, mr, air_hu=air_hu)
+                before_hu = unmoved.hu_on(mr.grid, air_hu=air_hu)
         except errors.UserError as error:
             raise errors.UserError(f"{one.mr}: {error}") from None
         self._write(one, mr, ct, ct_hu, mask, found)
@@ -139,39 +137,27 @@ class Preparer:
 
     def _registered(
         self, one: cohort.Subject, loaded: dict[str, sitk.Image]
-    ) -> tuple[preparation.PreparedMr, preparation.Ct, registration.Registration]:
+    ) -> tuple[preparation.PreparedMr, scans.Ct, registration.Registration]:
         """The prepared MR, and the CT with the way to it."""
         settings = self.config.intensity
-        ct = preparation.ct_in_its_own_frame(
+        mr = intake.mr(self.config, loaded["mr"])
+        ct = scans.ct_in_its_own_frame(
             loaded["ct"],
             body=loaded.get("mask"),
             padding=settings.ct_padding,
             metal=settings.ct_metal,
         )
         with progress.bar(words=f"register {one.subject}", unit="step") as bar:
-            ct, found = preparation.register(
-                loaded["mr"],
-                ct,
-                kind=self.config.register,
-                zero_is_outside=settings.mr_zero_is_outside,
-                tick=bar.update,
-            )
-        mr = preparation.prepare_mr(
-            loaded["mr"],
-            spacing_mm=self.config.spacing_mm or preparation.canonical_spacing_mm(loaded["ct"]),
-            percentiles=settings.mr_percentiles,
-            zero_is_outside=settings.mr_zero_is_outside,
-            correction=settings.mr_bias_field,
-            landmarks=nyul.of_run(self.folder.landmarks, settings.mr_landmarks),
-            ct=ct,
-        )
-        return mr, ct, found
+            ct, found = preparation.register(mr, ct, kind=self.config.register, tick=bar.update)
+        spacing_mm = self.config.spacing_mm or preparation.canonical_spacing_mm(loaded["ct"])
+        prepared = intake.prepared(self.folder, self.config, mr, spacing_mm=spacing_mm, ct=ct)
+        return prepared, ct, found
 
     def _write(
         self,
         one: cohort.Subject,
         mr: preparation.PreparedMr,
-        ct: preparation.Ct,
+        ct: scans.Ct,
         ct_hu: np.ndarray,
         mask: np.ndarray,
         found: registration.Registration,

@@ -39,6 +39,7 @@ FLOORS = (
         "calibration",
         "comparison",
         "exhibits",
+        "intake",
         "outputs",
         "predictor",
         "preparer",

@@ -26,6 +26,7 @@ from multires_tf.data import (
     nyul,
     registration,
     resampling,
+    scans,
 )
 
 # A prepared voxel is inside a field only if it is so wholly, up to rounding of the interpolation.
@@ -72,82 +73,23 @@ class PreparedMr:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class Ct:
-    """A CT and how it lies to its MR.
-
-    Attributes:
-      image: in canonical orientation and HU.
-      body: bool (z, y, x), the body on the image's grid, the table left out.
-      measured: bool, same shape, where the values are a measurement.
-      transform: from points of the MR's frame to the CT's, millimetres; None where they are one.
-    """
-
-    image: sitk.Image
-    body: np.ndarray
-    measured: np.ndarray
-    transform: sitk.Transform | None = None
-
-    @property
-    def grid(self) -> geometry.Geometry:
-        return geometry.of_image(self.image)
-
-    def on(self, grid: geometry.Geometry, mask: np.ndarray, *, share: float) -> np.ndarray:
-        """Returns a mask of this CT on a grid in the MR's frame."""
-        return resampling.resample_mask(
-            mask, self.grid, grid, share=share, transform=self.transform
-        )
-
-
-def ct_in_its_own_frame(
-    image: sitk.Image,
-    *,
-    body: sitk.Image | None = None,
-    padding: Literal["air", "keep"] = "air",
-    metal: Literal["air", "keep"] = "keep",
-) -> Ct:
-    """Finds the body in a CT, or takes a mask of it.
-
-    Args:
-      image: 3-D in HU, any orientation.
-      body: 3-D, any grid in the CT's frame; above 0 is body. None finds it.
-      padding, metal: what becomes of values that are no measurement, see `intensity.measured`.
-    """
-    image = geometry.canonical_image(image)
-    own, ct_hu = geometry.of_image(image), sitk.GetArrayViewFromImage(image)
-    measured = intensity.measured(ct_hu, padding=padding, metal=metal)
-    if body is None:
-        return Ct(image, masks.ct_body(ct_hu, own.spacing_mm), measured)
-    given = geometry.canonical_image(body)
-    mask = sitk.GetArrayViewFromImage(given) > 0
-    mask = resampling.resample_mask(mask, geometry.of_image(given), own, share=0.5)
-    return Ct(image, mask, measured)
-
-
 def register(
-    mr_image: sitk.Image,
-    ct: Ct,
+    mr: scans.Mr,
+    ct: scans.Ct,
     *,
     kind: registration.Kind,
-    zero_is_outside: bool,
     tick: Callable[[], None] = lambda: None,
-) -> tuple[Ct, registration.Registration]:
+) -> tuple[scans.Ct, registration.Registration]:
     """Registers a CT to its MR; returns it with the transform, if any, and what came of it.
 
     Args:
-      mr_image: 3-D, any orientation and unit.
+      mr: in its own frame.
       ct: in its own frame.
       kind: how far the CT may be moved.
-      zero_is_outside: as for `prepare_mr`.
       tick: called at each iteration.
-
-    Raises:
-      UserError: as `prepare_mr`.
     """
-    image = geometry.canonical_image(mr_image)
-    zero, body = _mr_body(image, zero_is_outside=zero_is_outside)
     found = registration.register(
-        alignment.Side(image, body, ~zero),
+        alignment.Side(mr.image, mr.body, ~mr.zero),
         alignment.Side(ct.image, ct.body, ct.measured),
         kind=kind,
         tick=tick,
@@ -185,22 +127,20 @@ def memory_bytes(mr: geometry.Geometry, ct: geometry.Geometry) -> float:
 
 
 def prepare_mr(
-    image: sitk.Image,
+    mr: scans.Mr,
     *,
     spacing_mm: Sequence[float] | None,
     percentiles: Sequence[float],
-    zero_is_outside: bool,
     correction: Literal["n4", "none"] = "none",
     landmarks: np.ndarray | None = None,
-    ct: Ct | None = None,
+    ct: scans.Ct | None = None,
 ) -> PreparedMr:
     """Prepares an MR.
 
     Args:
-      image: 3-D, any orientation and unit.
+      mr: in its own frame.
       spacing_mm: (z, y, x) of the prepared grid; None keeps the image's own.
       percentiles: of the intensities inside the body that become 0 and 1.
-      zero_is_outside: exact zeros that reach the border mark where the field ended.
       correction: of the bias field.
       landmarks: of the cohort's scale (`nyul.landmarks`); None scales by the percentiles alone.
       ct: where there is one; its body tells padding from a background which the scanner has set
@@ -209,68 +149,55 @@ def prepare_mr(
     Raises:
       UserError: the image shows no body, or one without contrast.
     """
-    source = geometry.of_image(image)
-    image, zero, body = _levelled(image, zero_is_outside=zero_is_outside, correction=correction)
+    image = _levelled(mr, correction)
     own = geometry.of_image(image)
     grid = geometry.prepared_grid(own, spacing_mm)
-    mr = sitk.GetArrayViewFromImage(image)
-    low, high = intensity.percentile_range(mr, body, percentiles)
-    if zero.any():
-        known = ct.on(own, ct.body, share=0.5) if ct else body
-        zero &= not masks.is_blanked_background(zero, known)
-    field = resampling.resample_mask(~zero, own, grid, share=_WHOLLY)
+    array = sitk.GetArrayViewFromImage(image)
+    low, high = intensity.percentile_range(array, mr.body, percentiles)
+    field = resampling.resample_mask(~_ended(mr, ct), own, grid, share=_WHOLLY)
     unit = resampling.resample(image, grid, fill=low)
     if landmarks is None:
         unit = intensity.mr_to_unit(unit, low, high)
     else:
-        unit = nyul.standardised(unit, nyul.percentiles(mr[body]), landmarks)
+        unit = nyul.standardised(unit, nyul.percentiles(array[mr.body]), landmarks)
         unit = intensity.mr_to_unit(unit, 0.0, nyul.TOP)
     unit[~field] = 0
-    body = field & resampling.resample_mask(body, own, grid, share=0.5)
+    body = field & resampling.resample_mask(mr.body, own, grid, share=0.5)
     if not body.any():
         raise errors.UserError("the MR's body is gone on the prepared grid; give finer voxels")
     statistics = anatomy.statistics(unit, body, grid.spacing_mm)
-    return PreparedMr(unit, field, body, grid, source, low, high, statistics)
+    return PreparedMr(unit, field, body, grid, mr.source, low, high, statistics)
 
 
-def mr_percentiles(
-    image: sitk.Image, *, zero_is_outside: bool, correction: Literal["n4", "none"]
-) -> np.ndarray:
+def mr_percentiles(mr: scans.Mr, *, correction: Literal["n4", "none"]) -> np.ndarray:
     """Returns the percentiles inside the body that `nyul.landmarks` are made of.
 
     Args:
-      image, zero_is_outside, correction: as `prepare_mr`.
+      mr, correction: as `prepare_mr`.
 
     Raises:
       UserError: the image shows no body, or one without contrast.
     """
-    image, _, body = _levelled(image, zero_is_outside=zero_is_outside, correction=correction)
-    mr = sitk.GetArrayViewFromImage(image)
-    intensity.percentile_range(mr, body, (1, 99))
-    return nyul.percentiles(mr[body])
+    image = _levelled(mr, correction)
+    array = sitk.GetArrayViewFromImage(image)
+    intensity.percentile_range(array, mr.body, (1, 99))
+    return nyul.percentiles(array[mr.body])
 
 
-def _levelled(
-    image: sitk.Image, *, zero_is_outside: bool, correction: Literal["n4", "none"]
-) -> tuple[sitk.Image, np.ndarray, np.ndarray]:
-    """Returns the MR, canonical and without its bias field; where its field had ended; its body."""
-    image = geometry.canonical_image(image)
-    zero, body = _mr_body(image, zero_is_outside=zero_is_outside)
-    if correction == "n4":
-        image = bias_field.corrected(image, body)
-    return image, zero, body
+def _levelled(mr: scans.Mr, correction: Literal["n4", "none"]) -> sitk.Image:
+    """Returns the MR without its bias field, if that is to be corrected."""
+    return bias_field.corrected(mr.image, mr.body) if correction == "n4" else mr.image
 
 
-def _mr_body(image: sitk.Image, *, zero_is_outside: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where the field had ended, if zeros mean that, and the body; bool (z, y, x)."""
-    mr = sitk.GetArrayViewFromImage(image)
-    zero = masks.zero_border(mr) if zero_is_outside else np.zeros(mr.shape, bool)
-    if zero.all():
-        raise errors.UserError("the MR is zero everywhere; give an image with a body")
-    return zero, masks.mr_body(mr, geometry.of_image(image).spacing_mm, outside=zero)
+def _ended(mr: scans.Mr, ct: scans.Ct | None) -> np.ndarray:
+    """Returns where the MR's field had ended: its zeros, unless they are a blanked background."""
+    if not mr.zero.any():
+        return mr.zero
+    known = ct.on(geometry.of_image(mr.image), ct.body, share=0.5) if ct else mr.body
+    return mr.zero & (not masks.is_blanked_background(mr.zero, known))
 
 
-def prepare_ct(ct: Ct, mr: PreparedMr, *, air_hu: float) -> tuple[np.ndarray, np.ndarray]:
+def prepare_ct(ct: scans.Ct, mr: PreparedMr, *, air_hu: float) -> tuple[np.ndarray, np.ndarray]:
     """Brings the CT onto the prepared grid and says where its truth counts.
 
     Args:
@@ -291,6 +218,4 @@ def prepare_ct(ct: Ct, mr: PreparedMr, *, air_hu: float) -> tuple[np.ndarray, np
     mask[inside & ct.on(mr.grid, ct.body, share=0.5)] = BODY
     if not (mask == BODY).any():
         raise errors.UserError("no part of the body is in both MR and CT; give a pair in one frame")
-    ct_hu = np.where(ct.measured, sitk.GetArrayViewFromImage(ct.image), air_hu)
-    image = geometry.to_image(np.maximum(ct_hu, air_hu).astype(np.float32), ct.grid)
-    return resampling.resample(image, mr.grid, fill=air_hu, transform=ct.transform), mask
+    return ct.hu_on(mr.grid, air_hu=air_hu), mask

@@ -6,7 +6,8 @@ import collections
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from multires_tf import config as configs
 from multires_tf import errors, preparer, runfolder, runtime, workers
@@ -15,6 +16,9 @@ from multires_tf.measure import quality_page
 
 # What the prepared volumes and the cohort depend on.
 _SECTIONS = ("seed", "spacing_mm", "register", "cohort", "intensity")
+
+# What came of a subject's registration.
+Record = dict[str, Any]
 
 
 def run(
@@ -71,12 +75,13 @@ def run(
         found = side_by_side(todo, chosen.prepare, words="prepare")
         problems |= {one.subject: words for one, words in found}
         subjects = _with_splits(folder, subjects, problems, config)
-        subjects = [_with_flags(chosen, one) for one in subjects]
+        records = {one.subject: chosen.record(one) for one in subjects}
+        subjects = [_with_flags(one, records[one.subject]) for one in subjects]
         # What was trained refers to the config that is there; otherwise ours is the one.
         if not folder.checkpoints.exists():
             runfolder.write_text(folder.config, configs.dump(config))
         cohort.write(folder.cohort, subjects)
-        _write_page(chosen, subjects)
+        _write_page(chosen, subjects, records)
     lines = _lines(folder, subjects, len(problems))
     left_out = {**problems, **faults}
     if left_out:
@@ -127,18 +132,21 @@ def _with_splits(
     return cohort.draw_splits(placed, config.cohort.split, config.seed)
 
 
-def _with_flags(chosen: preparer.Preparer, one: cohort.Subject) -> cohort.Subject:
+def _with_flags(one: cohort.Subject, record: Record | None) -> cohort.Subject:
     """Adds what the registration wants a person to look at."""
-    record = chosen.record(one)
     return dataclasses.replace(one, flags="; ".join(record["flags"])) if record else one
 
 
-def _write_page(chosen: preparer.Preparer, subjects: Sequence[cohort.Subject]) -> None:
+def _write_page(
+    chosen: preparer.Preparer,
+    subjects: Sequence[cohort.Subject],
+    records: Mapping[str, Record | None],
+) -> None:
     """Writes the page by which the whole cohort is checked."""
     checked = [
         quality_page.Checked(one.subject, one.split, one.flags, chosen.picture(one).name, record)
         for one in subjects
-        if (record := chosen.record(one))
+        if (record := records[one.subject])
     ]
     page = quality_page.render(chosen.folder.root.resolve().name, checked)
     runfolder.write_text(chosen.folder.qa / "index.html", page)

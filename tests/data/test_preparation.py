@@ -3,7 +3,7 @@ import pytest
 import SimpleITK as sitk
 
 from multires_tf import errors
-from multires_tf.data import geometry, preparation
+from multires_tf.data import geometry, preparation, scans
 
 GRID = geometry.Geometry(
     size=(12, 24, 24),
@@ -13,7 +13,7 @@ GRID = geometry.Geometry(
 )
 Z, Y, X = np.ogrid[:12, :24, :24]
 BODY = np.broadcast_to((Y - 12) ** 2 + (X - 12) ** 2 < 8**2, GRID.size)
-OPTIONS = {"percentiles": (0, 100), "zero_is_outside": True}
+OPTIONS = {"percentiles": (0, 100)}
 
 
 def mr_array():
@@ -22,9 +22,10 @@ def mr_array():
     return np.where(BODY, 100 + 100 * (X - 5) / 14, noise).astype(np.float32)
 
 
-def prepared(mr=None, grid=GRID, spacing_mm=None, **options):
+def prepared(mr=None, grid=GRID, spacing_mm=None, zero_is_outside=True, **options):
     image = geometry.to_image(mr_array() if mr is None else mr, grid)
-    return preparation.prepare_mr(image, spacing_mm=spacing_mm, **{**OPTIONS, **options})
+    own = scans.mr_in_its_own_frame(image, zero_is_outside=zero_is_outside)
+    return preparation.prepare_mr(own, spacing_mm=spacing_mm, **{**OPTIONS, **options})
 
 
 def ct_image(ct_hu, grid=GRID):
@@ -65,7 +66,7 @@ def test_the_ct_tells_padding_from_a_background_of_zeros():
     # Zero all around the seen body, but the CT shows that the body goes on below.
     mr = np.where(BODY & (X >= 9), mr_array(), 0)
     assert prepared(mr).field.all()
-    ct = preparation.ct_in_its_own_frame(ct_image(CT_HU))
+    ct = scans.ct_in_its_own_frame(ct_image(CT_HU))
     assert not prepared(mr, ct=ct).field[6, 12, 6]
 
 
@@ -93,7 +94,7 @@ def test_ct_and_mask_follow_onto_the_prepared_grid():
     mr = mr_array()
     mr[:, :, :9] = 0
     made = prepared(mr)
-    ct = preparation.ct_in_its_own_frame(ct_image(CT_HU))
+    ct = scans.ct_in_its_own_frame(ct_image(CT_HU))
     ct_hu, mask = preparation.prepare_ct(ct, made, air_hu=-1024)
     assert np.array_equal(ct_hu, CT_HU)
     assert mask.dtype == np.uint8
@@ -106,7 +107,7 @@ def test_where_the_ct_has_not_measured_there_is_no_truth():
     ct_hu[:, :4] = -3024  # padding by the scanner
     part = geometry.Geometry((10, *GRID.size[1:]), GRID.spacing_mm, (0, 0, 0), GRID.direction)
     image = ct_image(ct_hu[:10], part)  # and a shorter field
-    ct = preparation.ct_in_its_own_frame(image)
+    ct = scans.ct_in_its_own_frame(image)
     made_hu, mask = preparation.prepare_ct(ct, prepared(), air_hu=-1024)
     assert np.all(made_hu[:, :4] == -1024)
     assert np.all(made_hu[10:] == -1024)
@@ -117,7 +118,7 @@ def test_where_the_ct_has_not_measured_there_is_no_truth():
 
 def test_a_body_in_one_field_only_is_refused():
     far = geometry.Geometry(GRID.size, GRID.spacing_mm, (80.0, 0.0, 0.0), GRID.direction)
-    ct = preparation.Ct(ct_image(np.where(X > 16, CT_HU, -1000), far), BODY, EVERYWHERE)
+    ct = scans.Ct(ct_image(np.where(X > 16, CT_HU, -1000), far), BODY, EVERYWHERE)
     with pytest.raises(errors.UserError, match="no part of the body is in both"):
         preparation.prepare_ct(ct, prepared(np.where(X < 16, mr_array(), 5)), air_hu=-1024)
 
@@ -125,7 +126,7 @@ def test_a_body_in_one_field_only_is_refused():
 def test_the_ct_follows_its_transform():
     """Moved by one voxel along x, everything of the CT is found one voxel on."""
     shift = sitk.TranslationTransform(3, (4.0, 0.0, 0.0))
-    ct = preparation.Ct(ct_image(CT_HU + X), BODY, EVERYWHERE, shift)
+    ct = scans.Ct(ct_image(CT_HU + X), BODY, EVERYWHERE, shift)
     ct_hu, mask = preparation.prepare_ct(ct, prepared(), air_hu=-1024)
     assert np.allclose(ct_hu[..., :-1], (CT_HU + X)[..., 1:], atol=1e-3)
     assert np.array_equal(mask[..., :-1] == 2, BODY[..., 1:])
@@ -134,10 +135,9 @@ def test_the_ct_follows_its_transform():
 
 def test_a_pair_that_lies_apart_is_brought_together():
     there = geometry.Geometry(GRID.size, GRID.spacing_mm, (7.0, -5.0, 0.0), GRID.direction)
-    ct = preparation.ct_in_its_own_frame(ct_image(CT_HU, there))
-    moved, found = preparation.register(
-        geometry.to_image(mr_array(), GRID), ct, kind="rigid", zero_is_outside=True
-    )
+    ct = scans.ct_in_its_own_frame(ct_image(CT_HU, there))
+    mr = scans.mr_in_its_own_frame(geometry.to_image(mr_array(), GRID), zero_is_outside=True)
+    moved, found = preparation.register(mr, ct, kind="rigid")
     assert not found.flags
     assert found.after.dice > 0.97 > found.before.dice
     centre = np.array(GRID.position_mm((12, 12, 6)))

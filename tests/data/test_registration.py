@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import alignment, geometry, preparation, registration
+from multires_tf.data import alignment, geometry, preparation, registration, scans
 from multires_tf.data.phantom import subject
 
 
@@ -58,8 +58,9 @@ def target_errors_mm(
 def register_displaced(index: int, spacing_mm: float, part: tuple):
     mr, ct = phantom_pair(index, spacing_mm, part)
     away = known_displacement(ct, index)
-    displaced = preparation.ct_in_its_own_frame(sitk.Resample(ct, ct, away, sitk.sitkLinear, -1024))
-    _, found = preparation.register(mr, displaced, kind="deformable", zero_is_outside=True)
+    displaced = scans.ct_in_its_own_frame(sitk.Resample(ct, ct, away, sitk.sitkLinear, -1024))
+    own = scans.mr_in_its_own_frame(mr, zero_is_outside=True)
+    _, found = preparation.register(own, displaced, kind="deformable")
     return found, *target_errors_mm(ct, away, found.transform)
 
 

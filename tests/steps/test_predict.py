@@ -18,7 +18,7 @@ from scipy import ndimage
 from multires_tf import config as configs
 from multires_tf import errors, outputs, planning, synthesis
 from multires_tf import predictor as predictors
-from multires_tf.data import geometry, images, preparation
+from multires_tf.data import geometry, images, preparation, scans
 from multires_tf.measure import intervals, novelty
 from multires_tf.steps import predict
 
@@ -207,10 +207,8 @@ def test_another_wish_is_another_prediction(predictor, calls, tmp_path):
 
 def test_the_input_s_novelty_is_written_down(predictor, tmp_path):
     image = _mr(tmp_path / "mr.nii.gz")
-    kept = images.read(image)
-    mr = preparation.prepare_mr(
-        kept, spacing_mm=GRID.spacing_mm, percentiles=(0.5, 99.5), zero_is_outside=True
-    )
+    own = scans.mr_in_its_own_frame(images.read(image), zero_is_outside=True)
+    mr = preparation.prepare_mr(own, spacing_mm=GRID.spacing_mm, percentiles=(0.5, 99.5))
     usual = novelty.Reference([mr.statistics] * 4)
     other = novelty.Reference([{k: v + 0.5 for k, v in mr.statistics.items()}] * 4)
     for reference, high in ((usual, False), (other, True)):
