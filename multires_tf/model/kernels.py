@@ -22,10 +22,16 @@ def specialised() -> types.ModuleType | None:
     return None
 
 
+def _on_cpu(x: Any) -> types.ModuleType | None:
+    """Returns the backend's kernels if they are faster for this tensor: on CPUs, that is."""
+    fast = specialised()
+    return fast if fast is not None and fast.handles(x, cpu_only=True) else None
+
+
 def prelu(x: Any, alpha: Any) -> Any:
     """x where positive, alpha x elsewhere; alpha has one value a channel."""
-    fast = specialised()
-    if fast is not None and fast.handles(x, cpu_only=True):
+    fast = _on_cpu(x)
+    if fast is not None:
         return fast.prelu(x, alpha)
     return plain_prelu(x, alpha)
 
@@ -44,8 +50,8 @@ def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
 
 def convolution(x: Any, kernel: Any) -> Any:
     """Convolution of (B, Z, Y, X, C) by (z, y, x, C, C'), zeros around, without stride."""
-    fast = specialised()
-    if fast is not None and fast.handles(x, cpu_only=True):
+    fast = _on_cpu(x)
+    if fast is not None:
         return fast.convolution(x, kernel)
     return plain_convolution(x, kernel)
 
@@ -57,8 +63,8 @@ def plain_convolution(x: Any, kernel: Any) -> Any:
 
 def affine(x: Any, scale: Any, offset: Any) -> Any:
     """scale x + offset a channel, in the type of x, from factors in float32."""
-    fast = specialised()
-    if fast is not None and fast.handles(x, cpu_only=True):
+    fast = _on_cpu(x)
+    if fast is not None:
         return fast.affine(x, scale, offset)
     return plain_affine(x, scale, offset)
 
@@ -113,8 +119,8 @@ def group_norm(x: Any, gamma: Any, beta: Any, *, groups: int, fold: int, epsilon
     Returns:
         The normalised tensor, in the type of x.
     """
-    fast = specialised()
-    if fast is not None and fast.handles(x, cpu_only=True):
+    fast = _on_cpu(x)
+    if fast is not None:
         return fast.group_norm(x, gamma, beta, groups=groups, fold=fold, epsilon=epsilon)
     return plain_group_norm(x, gamma, beta, groups=groups, fold=fold, epsilon=epsilon)
 
