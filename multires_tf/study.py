@@ -7,7 +7,6 @@ that arms cannot disturb each other; a finished arm is skipped by the verbs them
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import os
@@ -20,7 +19,7 @@ from typing import Any
 from absl import app
 from absl.flags import argparse_flags
 
-from multires_tf import errors, runfolder
+from multires_tf import errors, runfolder, tables
 
 CONFIGS = pathlib.Path("configs")
 Runs = Mapping[str, runfolder.RunFolder]
@@ -202,8 +201,7 @@ def _take_training(source: pathlib.Path, target: pathlib.Path) -> None:
 def numbers(folder: pathlib.Path) -> dict[str, Any]:
     """The best validation MAE of a run, its step and time, and its test scores, if any."""
     run_folder = runfolder.RunFolder(folder)
-    with open(run_folder.need(run_folder.history, "train"), newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = tables.read(run_folder.need(run_folder.history, "train"))
     scored = [(float(r["val_mae_hu"]), int(r["step"])) for r in rows if r["val_mae_hu"]]
     best_hu, step = min(scored)
     found = {

@@ -76,7 +76,12 @@ def _validate(
         error_hu = np.abs(pct_hu - ct_hu)
         found.append(_mae_hu(error_hu[body], ct_hu[body]))
         if not pictures:
-            arrays = {"CT": ct_hu, "synthetic CT": pct_hu, "absolute error": error_hu}
+            arrays = {
+                "MR": stores["mr"].read_all(),
+                "CT": ct_hu,
+                "synthetic CT": pct_hu,
+                "absolute error": error_hu,
+            }
             places = {"coronal": (1, (0, 2)), "axial": (0, (1, 2))}
             for name, (axis, others) in places.items():
                 place = int(np.argmax(body.sum(axis=others)))
@@ -122,8 +127,7 @@ def _picture(
     place: int,
 ) -> Picture:
     """One slice of everything, across `axis` (z is 0) at voxel `place`; head up, if z is in it."""
-    slices = {"MR": mr.read_all(), **arrays}
-    slices = {name: array.take(place, axis) for name, array in slices.items()}
+    slices = {name: array.take(place, axis) for name, array in arrays.items()}
     if draws is not None:
         slab = _Slab.around(mr, axis=axis, place=place, thickness=config.network.multiple)
         maps = synthesis.predict_volume(slab, draws, assembly.tiling(config), quiet=True)

@@ -115,11 +115,11 @@ class Pair:
         rim = [int(np.ceil(_DOMAIN_RIM_MM / mm)) for mm in self.fixed.GetSpacing()]
         return sitk.ConstantPad(self.fixed, rim, rim)
 
-    def moved(self, transform: sitk.Transform) -> tuple[sitk.Image, sitk.Image]:
+    def moved(self, transform: sitk.Transform, domain: sitk.Image) -> tuple[sitk.Image, sitk.Image]:
         """Returns the CT and its field on `domain`, moved by a transform."""
-        ct = sitk.Resample(self.moving, self.domain(), transform, sitk.sitkLinear, _CT_RANGE_HU[0])
-        field = sitk.Resample(self.ct_field, self.domain(), transform, sitk.sitkNearestNeighbor, 0)
-        return ct, field
+        nearest, air_hu = sitk.sitkNearestNeighbor, _CT_RANGE_HU[0]
+        ct = sitk.Resample(self.moving, domain, transform, sitk.sitkLinear, air_hu)
+        return ct, sitk.Resample(self.ct_field, domain, transform, nearest, 0)
 
     def method(self, voxels_mm: Sequence[float], *, samples: int) -> sitk.ImageRegistrationMethod:
         """Returns a method with metric and levels set; one thread: sums come in one order.

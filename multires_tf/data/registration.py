@@ -225,7 +225,7 @@ def _elastic(
         method.SetInitialTransform(start, inPlace=True)
         # The metric cannot differentiate through a second B-spline: the CT is moved by the stages
         # before, for this search only.
-        moving, field = pair.moved(kept)
+        moving, field = pair.moved(kept, domain)
         method.SetMetricMovingMask(field)
         trace = _watched(method, tick)
         method.Execute(pair.fixed, moving)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import pathlib
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import comparison, config, errors, progress, runfolder
+from multires_tf import comparison, config, errors, progress, runfolder, tables
 from multires_tf.measure import figures, page, reliability, viewer
 
 # Each picture is about half a megabyte: a page stays openable.
@@ -68,10 +67,8 @@ def run(*, workdir: pathlib.Path) -> list[str]:
 
 
 def _scores(path: pathlib.Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
-        return [{key: _value(key, text) for key, text in row.items()} for row in rows]
+        return [{key: _value(key, text) for key, text in row.items()} for row in tables.read(path)]
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"{path}: damaged table; run 'evaluate' again") from error
 
@@ -178,8 +175,7 @@ def _caption(shown: int, scored: int) -> str:
 
 
 def _curve(path: pathlib.Path) -> bytes:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = tables.read(path)
     columns = ([float(row[k] or math.nan) for row in rows] for k in ("step", "loss", "val_mae_hu"))
     return figures.training_curve(*columns)
 
