@@ -75,6 +75,7 @@ def objective(config: configs.Config, nets: Any) -> Any:
         stabiliser=config.loss.stabiliser,
         beta=config.loss.beta,
         deep_supervision=config.loss.deep_supervision,
+        recompute=config.train.recompute,
     )
 
 

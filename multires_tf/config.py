@@ -184,6 +184,7 @@ class Sampling:
 @dataclasses.dataclass(frozen=True)
 class Train:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+    recompute: bool
     steps: int
     learning_rate: float
     schedule: Literal["constant", "cosine"]
@@ -236,6 +237,8 @@ class Config:
         _law(self.schema == SCHEMA, "schema", f"this version reads schema {SCHEMA}")
         _law(0 <= self.seed < 2**31, "seed", f"needs 0 to {2**31 - 1}")
         _law(min(self.spacing_mm or (1,)) > 0, "spacing_mm", "needs millimetres > 0, or null")
+        whole = self.network.kind == "multires" or not self.train.recompute
+        _law(whole, "train.recompute", "the U-Nets are not cut into pieces; set it to false")
         self.network.check_edges("sampling.tile", self.training_tile)
         self.network.check_edges("predict.tile", self.predict.tile)
 

@@ -95,6 +95,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
             for one, player in zip(asked, players, strict=True):
                 for what, times in seconds[one.name].items():
                     times.append(player.ask(what)["seconds"])
+                    print(f"{one.name}: {what} {times[-1]:.3g} s", file=sys.stderr)
         rows = []
         for one, player in zip(asked, players, strict=True):
             told = player.ask("describe")

@@ -137,3 +137,16 @@ def plain_group_norm(
     scale = ops.rsqrt(variance + epsilon) * ops.reshape(gamma, (1, 1, groups, -1))
     offset = ops.reshape(beta, (1, 1, groups, -1)) - mean * scale
     return ops.reshape(plain_affine(grouped, scale, offset), (-1, *sizes[1:4], channels))
+
+
+def recomputed(model: keras.Model, inputs: list) -> Any:
+    """Calls a model in training; the backward pass computes it once more, where a kernel can.
+
+    Args:
+        model: from a list of tensors to a tensor or a dict of them.
+        inputs: its inputs.
+    """
+    fast = specialised()
+    if fast is None:
+        return model(inputs, training=True)
+    return fast.recomputed(model, inputs)

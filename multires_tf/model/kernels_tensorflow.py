@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from multires_tf.model import winograd
+from multires_tf.model import repetition, winograd
 
 # Minimal filtering pays from these widths on (geometric mean of channels in and out), along one
 # axis and along two, on lines of these lengths: below it is bound by memory, above by its own
@@ -165,6 +165,29 @@ def prelu(x: Any, alpha: Any) -> Any:
     # Up to a slope of 1 the larger of both is meant, which takes one pass less.
     ordinary = tf.reduce_all(alpha <= 1)
     return tf.cond(ordinary, lambda: tf.maximum(x, alpha * x), select), _named(gradient)
+
+
+def recomputed(model: Any, inputs: list) -> Any:
+    """`kernels.recomputed`: a gradient that calls the model again, statistics at rest."""
+    form = None
+
+    @tf.custom_gradient
+    def call(*given: Any) -> Any:
+        def gradient(*upstream: Any, variables: Any = ()) -> tuple[list, list]:
+            with tf.control_dependencies(upstream):  # else the optimiser would keep the first
+                again = [tf.identity(tensor) for tensor in given]
+            with repetition.repeated(), tf.GradientTape() as tape:
+                tape.watch([tensor for tensor in again if tensor.dtype.is_floating])
+                outputs = tf.nest.flatten(model(again, training=True))
+            found = tape.gradient(outputs, [*again, *variables], upstream)
+            return found[: len(given)], found[len(given) :]
+
+        nonlocal form
+        form = model(list(given), training=True)
+        return tf.nest.flatten(form), gradient
+
+    flat = call(*inputs)
+    return tf.nest.pack_sequence_as(form, flat)
 
 
 def _named(gradient: Callable) -> Callable:

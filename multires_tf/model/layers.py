@@ -204,6 +204,24 @@ class PadChannels(keras.layers.Layer):
         return {**super().get_config(), "channels": self.channels}
 
 
+class Recomputed(keras.layers.Layer):
+    """A model that the backward pass computes once more instead of keeping what it computed.
+
+    Args:
+        model: from a list of tensors to a tensor or a dict of them.
+    """
+
+    def __init__(self, model: keras.Model, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+
+    def call(self, inputs: list, training: bool = False) -> Any:
+        return kernels.recomputed(self.model, inputs) if training else self.model(inputs)
+
+    def compute_output_spec(self, inputs: list, training: bool = False) -> Any:
+        return self.model.compute_output_spec(inputs)
+
+
 def _sizes(tensor: Any) -> tuple:
     """Sizes as numbers where they are known, else as tensors."""
     return tuple(ops.shape(tensor))

@@ -68,13 +68,23 @@ class MultiRes:
         Returns:
             "ct", "log_var" where there is a second head, "ct_2" and "ct_4" of the coarse branches.
         """
-        outputs: dict[str, Any] = {}
-        maps = None
-        for scale, tensors in reversed(list(zip(self.scales, early, strict=True))):
-            estimate = self._branch_estimate(bin_, f"branch_{scale}", tensors, draw)
-            if maps is None:
-                maps = estimate
-            else:
+        return self.join(bin_, self.estimates(bin_, early, draw), draw)
+
+    def estimates(self, bin_: Any, early: list[list], draw: Any) -> list:
+        """Builds the rest of the branches: one CT estimate each, finest first; as `finish`."""
+        coarse_first = reversed(list(zip(self.scales, early, strict=True)))
+        made = [
+            self._branch_estimate(bin_, f"branch_{scale}", tensors, draw)
+            for scale, tensors in coarse_first
+        ]
+        return made[::-1]
+
+    def join(self, bin_: Any, estimates: list, draw: Any) -> dict[str, Any]:
+        """Builds the cascade and the heads on the branches' estimates; the rest as `finish`."""
+        maps = estimates[-1]
+        outputs = {}
+        for scale, estimate in reversed(list(zip(self.scales, estimates, strict=True))):
+            if scale < self.scales[-1]:
                 maps = _joined(bin_, f"cascade_{scale}", estimate, maps, self.window)
             if scale > 1:
                 outputs[f"ct_{scale}"] = estimate

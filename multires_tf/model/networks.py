@@ -26,12 +26,15 @@ class Networks:
         scales: of the inputs.
         design: multires.MultiRes or unet_body.UNet, from which thin.Draws builds it for inference;
             None where the models were not built from one.
+        estimates: the branches' outputs, one for each scale, in the graph that training goes
+            through (sampler, else plain): where that graph can be cut.
     """
 
     plain: keras.Model
     sampler: keras.Model | None
     scales: tuple[int, ...]
     design: Any = None
+    estimates: tuple[Any, ...] = ()
 
 
 def multires(
@@ -100,13 +103,15 @@ def multires(
     bin_ = parts.Parts(parts.Norm(norm, groups, batch_statistics, momentum), keep=keep, seed=seed)
     inputs = [keras.Input((None, None, None, 1), name=f"mr_{s}") for s in scales]
     early = design.begin(bin_, inputs)
-    plain = keras.Model(inputs, design.finish(bin_, early, None), name="multires")
+    estimates = design.estimates(bin_, early, None)
+    plain = keras.Model(inputs, design.join(bin_, estimates, None), name="multires")
     if dropout == "none":
-        return Networks(plain, None, tuple(scales), design)
+        return Networks(plain, None, tuple(scales), design, tuple(estimates))
     draw = keras.Input((2,), dtype="int32", name="draw")
-    outputs = design.finish(bin_, early, draw)
+    estimates = design.estimates(bin_, early, draw)
+    outputs = design.join(bin_, estimates, draw)
     sampler = keras.Model([*inputs, draw], outputs, name="multires_sampler")
-    return Networks(plain, sampler, tuple(scales), design)
+    return Networks(plain, sampler, tuple(scales), design, tuple(estimates))
 
 
 def unet(

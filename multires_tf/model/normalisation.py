@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from multires_tf.model import kernels
+from multires_tf.model import kernels, repetition
 
 EPSILON = 1e-5
 # Bounds of the correction in batch renormalisation; the values of Ioffe 2017 after its warm-up.
@@ -124,6 +124,8 @@ class BatchNorm(_Normalisation):
         return kernels.affine(out, self.gamma * ratio, self.gamma * shift + self.beta)
 
     def _update(self, mean: Any, variance: Any) -> None:
+        if repetition.is_running():
+            return
         updates = self.updates + 1.0
         rate = (1.0 - self.momentum) / (1.0 - ops.power(self.momentum, updates))
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):

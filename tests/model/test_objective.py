@@ -55,3 +55,30 @@ def test_where_the_weight_is_zero_the_truth_does_not_matter():
         for truth in (np.asarray(ct), spoilt)
     )
     assert first == second
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_recomputing_changes_neither_loss_nor_gradients_nor_statistics(compiled):
+    kept, again = (_one_step(recompute=recompute, compiled=compiled) for recompute in (False, True))
+    assert set(kept) == set(again)
+    assert all(again[path] == 1 for path in again if path.endswith("/updates"))
+    for name in kept:
+        np.testing.assert_allclose(again[name], kept[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def _one_step(*, recompute: bool, compiled: bool) -> dict[str, np.ndarray]:
+    """The loss, the gradients by their weights' paths and the statistics after one step."""
+    tf = pytest.importorskip("tensorflow")
+    nets = _networks(uncertainty=True, dropout="everywhere", norm="batch")
+    model = objective.build(nets, recompute=recompute, deep_supervision=0.5)
+    batch, weights = _batch(model), nets.plain.trainable_variables
+
+    def step():
+        with tf.GradientTape() as tape:
+            loss = model(batch, training=True)["loss"]
+        return loss, tape.gradient(loss, [v.value for v in weights])
+
+    loss, gradients = (tf.function(step) if compiled else step)()
+    found = {"loss": np.asarray(loss)}
+    found |= {w.path: np.asarray(g) for w, g in zip(weights, gradients, strict=True)}
+    return found | {v.path: np.asarray(v) for v in nets.plain.non_trainable_variables}
