@@ -159,6 +159,7 @@ def _prepare(parser: _Parser) -> None:
     parser.add_argument("--keep_going", action="store_true", help=text)
     text = "for subjects side by side, e.g. 8GB; default: most of what is free"
     parser.add_argument("--memory", type=_memory, help=text)
+    _cluster(parser)
 
 
 def _train(parser: _Parser) -> None:
@@ -200,6 +201,10 @@ def _predict(parser: _Parser) -> None:
     parser.add_argument(
         "--uncertain_above", dest="uncertain_above_hu", type=_positive, default=100.0, help=text
     )
+    _cluster(parser)
+
+
+def _cluster(parser: _Parser) -> None:
     text = "hand the subjects to the Dask scheduler at this address, such as tcp://host:8786"
     parser.add_argument("--cluster", dest="scheduler", metavar="ADDRESS", help=text)
 

@@ -174,7 +174,7 @@ class Predictor:
             volume = store.open_pyramid(kept)
             if made == {name: volume.attributes.get(name) for name in made}:
                 return volume
-        image = images.read(job.mr, series=job.series)
+        image = images.read(job.mr, series=job.series, modality="MR")
         folder = runfolder.RunFolder(self.root)
         try:
             mr = intake.prepared(

@@ -35,6 +35,10 @@ class Preparer:
     config: configs.Config
     series: str | None = None
 
+    def absolute(self) -> Preparer:
+        """The same for a process in another folder."""
+        return dataclasses.replace(self, folder=runfolder.RunFolder(self.folder.root.absolute()))
+
     def cost_bytes(self, one: cohort.Subject) -> float:
         """Memory that checking or preparing a subject takes, by its headers."""
         try:
@@ -79,11 +83,13 @@ class Preparer:
         nyul.write(self.folder.landmarks, nyul.landmarks(found))
 
     def prepare(self, one: cohort.Subject) -> None:
-        """Writes a subject's stores, its registration and its picture.
+        """Writes a subject's stores, its registration and its picture, unless they are there.
 
         Raises:
             errors.UserError: as `check`; no body, or none in both fields.
         """
+        if self.is_done(one):  # by a worker of a cluster that was given up too early
+            return
         loaded = self.check(one)
         try:
             mr, ct, found = self._registered(one, loaded)

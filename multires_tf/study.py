@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -19,7 +20,7 @@ from typing import Any
 from absl import app
 from absl.flags import argparse_flags
 
-from multires_tf import errors, runfolder, tables
+from multires_tf import cluster, errors, runfolder, tables
 
 CONFIGS = pathlib.Path("configs")
 Runs = Mapping[str, runfolder.RunFolder]
@@ -87,6 +88,8 @@ def main(
         parser.add_argument("--set", dest="sets", action="append", default=[], help=text)
         text = "run nothing: show what the runs of all arms have come to"
         parser.add_argument("--show", action="store_true", help=text)
+        text = "hand the arms to the Dask scheduler at this address, such as tcp://host:8786"
+        parser.add_argument("--cluster", metavar="ADDRESS", help=text)
         return parser.parse_args(argv[1:])
 
     def experiment(chosen: argparse.Namespace) -> int:
@@ -97,7 +100,13 @@ def main(
         ]
         try:
             if not chosen.show:
-                run(asked, data=chosen.data, root=chosen.root, verbs=verbs)
+                run(
+                    asked,
+                    data=chosen.data,
+                    root=chosen.root,
+                    verbs=verbs,
+                    scheduler=chosen.cluster,
+                )
             for line in show(asked, root=chosen.root, columns=columns, exhibits=exhibits):
                 print(line)
         except errors.UserError as error:
@@ -109,34 +118,63 @@ def main(
 
 
 def run(
-    arms: Sequence[Arm], *, data: pathlib.Path, root: pathlib.Path, verbs: Sequence[str]
+    arms: Sequence[Arm],
+    *,
+    data: pathlib.Path,
+    root: pathlib.Path,
+    verbs: Sequence[str],
+    scheduler: str | None = None,
 ) -> None:
-    """Takes every arm through the verbs.
+    """Takes every arm through the verbs; arms that borrow a trained network follow the others.
 
     Args:
         arms: with names of their own.
         data: the cohort, the same for all.
         root: folder of the run folders.
         verbs: of the command line, in their order.
+        scheduler: address of a Dask scheduler that gets the arms; None: one after the other here.
 
     Raises:
-        errors.UserError: a verb failed; its own message is on stderr above.
+        errors.UserError: a verb failed; its own message is on stderr above, or the worker's.
     """
-    for arm in arms:
-        if arm.trained_as:
-            _take_training(root / arm.trained_as, root / arm.name)
-        for verb in verbs:
-            if arm.trained_as and verb in ("prepare", "train"):
-                continue
-            command = [sys.executable, "-m", "multires_tf", verb, "--workdir", str(root / arm.name)]
-            if verb in ("prepare", "train"):
-                command += arm.flags
-            if verb == "prepare":
-                command += ["--data", str(data)]
-            if verb == "predict":
-                command += arm.predict
-            if subprocess.run(command).returncode:
-                raise errors.UserError(f"arm {arm.name}: '{verb}' failed; mend it and run again")
+    one_arm = functools.partial(
+        _through_verbs,
+        verbs=tuple(verbs),
+        data=data.absolute(),
+        root=root.absolute(),
+        here=pathlib.Path.cwd(),
+    )
+    for wave in (
+        [arm for arm in arms if not arm.trained_as],
+        [arm for arm in arms if arm.trained_as],
+    ):
+        for _ in cluster.each(one_arm, wave, address=scheduler, words="arms"):
+            pass
+
+
+def _through_verbs(
+    arm: Arm,
+    *,
+    verbs: Sequence[str],
+    data: pathlib.Path,
+    root: pathlib.Path,
+    here: pathlib.Path,
+) -> None:
+    """A job of one arm, here or on a cluster's worker; `here` has the configs."""
+    if arm.trained_as:
+        _take_training(root / arm.trained_as, root / arm.name)
+    for verb in verbs:
+        if arm.trained_as and verb in ("prepare", "train"):
+            continue
+        command = [sys.executable, "-m", "multires_tf", verb, "--workdir", str(root / arm.name)]
+        if verb in ("prepare", "train"):
+            command += arm.flags
+        if verb == "prepare":
+            command += ["--data", str(data)]
+        if verb == "predict":
+            command += arm.predict
+        if subprocess.run(command, cwd=here).returncode:
+            raise errors.UserError(f"arm {arm.name}: '{verb}' failed; mend it and run again")
 
 
 def show(

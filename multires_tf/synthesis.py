@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -149,10 +148,8 @@ def monte_carlo(
 
     from multires_tf.model import thin
 
-    # Run op by op, tensors go as soon as they are used, and no draw needs a graph of its own; only
-    # the element-wise passes are compiled.
-    fuse = functools.partial(tf.function, jit_compile=True, autograph=False, reduce_retracing=True)
-    network = thin.Draws(nets, fuse)
+    # Run op by op, tensors go as soon as they are used, and no draw needs a graph of its own.
+    network = thin.Draws(nets)
     chosen = [(seed, index) for index in range(samples)] if nets.sampler else [None]
 
     def compute(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:

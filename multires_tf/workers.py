@@ -1,6 +1,6 @@
-"""Jobs side by side, as many as the cores and a memory budget allow.
+"""Jobs side by side, as many as the cores and a memory budget allow, or on a cluster.
 
-Threads do: SimpleITK, NumPy, SciPy and the store's writer let go of the interpreter while they
+Here threads do: SimpleITK, NumPy, SciPy and the store's writer let go of the interpreter while they
 work.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from multires_tf import errors, progress
+from multires_tf import cluster, errors, progress
 
 Job = TypeVar("Job")
 
@@ -66,22 +67,46 @@ def problems(
     budget_bytes: float,
     keep_going: bool,
     words: str,
+    scheduler: str | None = None,
 ) -> list[tuple[Job, str]]:
     """Runs jobs under a progress bar; returns those with a mistake of the user's, and which.
 
     Args:
-        cost_bytes, budget_bytes: as in `run`.
+        cost_bytes, budget_bytes: as in `run`; a cluster's workers do one job at a time.
         keep_going: otherwise the first mistake ends it all.
         words: for the bar.
+        scheduler: address of a Dask scheduler that gets the jobs, which with the action must be
+            picklable.
 
     Raises:
         Exception: whatever a job has raised, mistakes of the user's only without `keep_going`.
     """
-    found = []
-    work = run(jobs, action, cost_bytes=cost_bytes, budget_bytes=budget_bytes)
-    for job, error in progress.bar(work, words=words, total=len(jobs)):
-        if isinstance(error, errors.UserError) and keep_going:
-            found.append((job, str(error)))
-        elif error is not None:
-            raise error
-    return found
+    if scheduler is not None:
+        mistake = functools.partial(_mistake, action)
+        found = cluster.each(mistake, jobs, address=scheduler, words=words)
+    else:
+        work = run(jobs, action, cost_bytes=cost_bytes, budget_bytes=budget_bytes)
+        bar = progress.bar(work, words=words, total=len(jobs))
+        found = ((job, _of_the_user(error)) for job, error in bar)
+    mistakes = []
+    for job, mistake_found in found:
+        if mistake_found is not None and not keep_going:
+            raise errors.UserError(mistake_found)
+        if mistake_found is not None:
+            mistakes.append((job, mistake_found))
+    return mistakes
+
+
+def _mistake(action: Callable[[Job], object], job: Job) -> str | None:
+    """A job on a cluster's worker: only words come back, not what the action returns."""
+    try:
+        action(job)
+    except errors.UserError as error:
+        return str(error)
+    return None
+
+
+def _of_the_user(error: Exception | None) -> str | None:
+    if error is None or isinstance(error, errors.UserError):
+        return None if error is None else str(error)
+    raise error

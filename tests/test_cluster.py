@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from multires_tf import cluster, errors
+from multires_tf import cluster, errors, study
 
 distributed = pytest.importorskip("distributed")
 ROOT = pathlib.Path(__file__).parent.parent
@@ -133,19 +133,23 @@ def test_without_dask_the_extra_is_named(monkeypatch):
         list(cluster.each(str, [1], address="tcp://127.0.0.1:1", words="test"))
 
 
+def command(*arguments):
+    return [sys.executable, "-m", "multires_tf", *map(str, arguments)]
+
+
+def run(*arguments):
+    subprocess.run(command(*arguments), cwd=ROOT, check=True, capture_output=True)
+
+
+SETTINGS = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
+
+
 @pytest.mark.slow
 def test_a_cohort_predicted_by_two_workers_of_which_one_is_killed(tmp_path):
-    def command(*arguments):
-        return [sys.executable, "-m", "multires_tf", *map(str, arguments)]
-
-    def run(*arguments):
-        subprocess.run(command(*arguments), cwd=ROOT, check=True, capture_output=True)
-
     data, work, out = (tmp_path / name for name in ("phantoms", "run", "out"))
-    settings = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
     run("phantom", "--out", data, "--subjects", 6, "--seed", 1, "--spacing_mm", 14)
-    run("prepare", "--workdir", work, *settings, "--data", data)
-    run("train", "--workdir", work, *settings)
+    run("prepare", "--workdir", work, *SETTINGS, "--data", data)
+    run("train", "--workdir", work, *SETTINGS)
     given = ("--workdir", work, "--input", data, "--samples", 2)
     run("predict", *given, "--output", tmp_path / "alone")
     with two_workers(tmp_path) as (address, workers):
@@ -162,3 +166,37 @@ def test_a_cohort_predicted_by_two_workers_of_which_one_is_killed(tmp_path):
     for name in names:
         for file in (tmp_path / "alone" / name).glob("*.nii.gz"):
             assert file.read_bytes() == (out / name / file.name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_cohort_prepared_by_two_workers_of_which_one_is_killed(tmp_path):
+    data, alone, together = (tmp_path / name for name in ("phantoms", "alone", "together"))
+    run("phantom", "--out", data, "--subjects", 6, "--seed", 1, "--spacing_mm", 14)
+    prepare = ("prepare", *SETTINGS, "--data", data)
+    run(*prepare, "--workdir", alone)
+    with two_workers(tmp_path) as (address, workers):
+        process = subprocess.Popen(
+            command(*prepare, "--workdir", together, "--cluster", address), cwd=ROOT
+        )
+        while not list(together.glob("volumes/*/ct.ome.zarr")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        workers[0].kill()
+        assert process.wait() == 0
+    wanted = {p.relative_to(alone) for p in alone.rglob("*") if p.is_file()}
+    assert wanted == {p.relative_to(together) for p in together.rglob("*") if p.is_file()}
+    for name in ("cohort.csv", *(str(p) for p in wanted if p.suffix == ".png" or "/c/" in str(p))):
+        assert (alone / name).read_bytes() == (together / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_the_arms_of_a_study_by_two_workers(tmp_path):
+    run("phantom", "--out", tmp_path / "data", "--subjects", 3, "--seed", 1, "--spacing_mm", 14)
+    arms = [
+        study.Arm(f"seed_{seed}", "multires_unc", ("tiny",), (f"seed={seed}",)) for seed in (0, 1)
+    ]
+    places = {"data": tmp_path / "data", "root": tmp_path / "runs"}
+    with two_workers(tmp_path) as (address, _):
+        study.run(arms, verbs=("prepare", "train"), scheduler=address, **places)
+    rows = study.show(arms, root=tmp_path / "runs", columns=("val_mae_hu",))
+    assert [row.split()[1] for row in rows[2:]] == ["seed_0", "seed_1"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.throughput import __main__ as throughput
-from experiments.throughput import branch, contestant, network, tables
+from experiments.throughput import branch, contestant, network, predict, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = ["--overlay", "configs/overlays/tiny.yaml"]
@@ -53,6 +53,15 @@ def test_ratios_are_to_the_best_peer_of_equal_precision():
     rows = [{"contestant": n, "step s": a, "forward s": b} for n, (a, b) in times.items()]
     assert branch._ratios(rows)[0] | {"step ratio": 3, "forward ratio": 1.5} == rows[0]
     assert "step ratio" not in rows[1]
+
+
+def test_a_body_is_compared_at_equal_precision_and_with_the_peer_s_best():
+    times = {("masked", "float32"): 60, ("thin", "float32"): 10, ("MONAI", "float32"): 90}
+    times |= {("masked", "mixed_bfloat16"): 20, ("MONAI", "mixed_bfloat16"): 50}
+    rows = [{"way": w, "precision": p, predict.BODY_MIN: m} for (w, p), m in times.items()]
+    thin = predict._ratios(rows)[1]
+    found = {name: value for name, value in thin.items() if name.endswith("/ thin")}
+    assert found == {"masked / thin": 6, "MONAI / thin": 9, "MONAI at its best / thin": 5}
 
 
 def test_operations_belong_to_the_parts_that_their_layers_are_of():

@@ -11,11 +11,17 @@ from collections.abc import Sequence
 from absl import app
 from absl.flags import argparse_flags
 
-from experiments.throughput import branch, feeding, network, tables
+from experiments.throughput import branch, feeding, network, predict, prepare, tables
 from multires_tf import errors
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
-QUESTIONS = {"branch": branch, "network": network, "input": feeding}
+QUESTIONS = {
+    "branch": branch,
+    "network": network,
+    "input": feeding,
+    "predict": predict,
+    "prepare": prepare,
+}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
 import pathlib
 import re
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, errors
+from experiments.throughput import alone
+from multires_tf import assembly
 from multires_tf import config as configs
 
 GIB_PER_KIB = 1 / 1024**2
@@ -56,16 +54,10 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     config = configs.load(chosen.config, chosen.overlay, chosen.sets)
     if chosen.within:
         return _measure(config, chosen.rounds)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "experiments.throughput", "network", "--within"]
-        command += ["--results", folder, "--config", str(chosen.config)]
-        command += ["--rounds", str(chosen.rounds)]
-        command += [word for path in chosen.overlay for word in ("--overlay", str(path))]
-        command += [word for text in chosen.sets for word in ("--set", text)]
-        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-            raise errors.UserError("the measuring process ended early; it may lack memory")
-        path = pathlib.Path(folder) / "throughput_network.json"
-        return json.loads(path.read_text(encoding="utf-8"))
+    flags = ["--config", str(chosen.config), "--rounds", str(chosen.rounds)]
+    flags += [word for path in chosen.overlay for word in ("--overlay", str(path))]
+    flags += [word for text in chosen.sets for word in ("--set", text)]
+    return alone.measured("network", flags)
 
 
 def _measure(config: configs.Config, rounds: int) -> dict[str, Any]:

@@ -1,14 +1,9 @@
-"""What does a whole body cost: thin draws on planned tiles, beside two ways of old?
+"""Twenty draws of a whole body: thin draws on planned tiles, beside two older ways.
 
-Question: processor time of (a) the same network window by window, T = 80, every draw a pass with
-masks, as NiftyNet did it, at each precision; (b) three MONAI HighResNets with dropout on over the
-same windows, at the better of float32 and bfloat16; (c) ours: thin draws, what they share once a
-tile, the tile that the planner takes. And does the cost of a voxel grow with the volume?
-Source: ours; Kläser et al. 2020 for the sizes; MONAI 1.6 (the extra `bench`).
-Command: python -m experiments.throughput.predict [--peer] [--memory_gb 8] [--precision float32]
-Cost: about 3 minutes a precision on 2 idle cores, 8 GB; the peer 3 minutes more. One pass of each
-is timed after one that is not; N draws of a body are tiles x (shared + N draws).
-Expected: (a) / (c) at least 4 at equal precision, (b) / (c) at least 8.
+Processor time of (a) the same network window by window, T = 80, every draw a pass with masks, as
+NiftyNet did it; (b) three MONAI HighResNets with dropout on, over the same windows; (c) ours: thin
+draws, what they share once a tile, the tile that the planner takes. One pass of each is timed after
+one that is not; N draws of a body are tiles x (shared + N draws).
 """
 
 from __future__ import annotations
@@ -17,41 +12,65 @@ import argparse
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from absl import app
-from absl.flags import argparse_flags
+
+from experiments.throughput import alone
 
 EDGE = 80
 OVERLAP = 0.25
 BODY = (320, 240, 240)  # voxels (z, y, x)
 DRAWS = 20
+PRECISIONS = ("float32", "mixed_bfloat16")
+BODY_MIN = "body, 20 draws, min"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds this question's flags."""
-    kinds = ("float32", "mixed_bfloat16")
-    parser.add_argument("--precision", choices=kinds, default="float32")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS, help="repeatable")
     parser.add_argument("--memory_gb", type=float, default=8.0, help="of the planner")
-    parser.add_argument("--peer", action="store_true", help="MONAI instead of ours")
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--depth", type=int, default=0, help="cut the timed tile to so many slices")
+    parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Times the contestants and works out the body."""
-    return {"rows": _peer_rows() if chosen.peer else _our_rows(chosen)}
+    """Measures ours at each precision and the peer, each in a process of its own."""
+    asked = chosen.precision or PRECISIONS
+    if chosen.within:
+        return {"rows": _peer_rows() if chosen.peer else _our_rows(chosen, asked[0])}
+    rows = []
+    flags = ["--memory_gb", str(chosen.memory_gb), "--depth", str(chosen.depth)]
+    for precision in asked:
+        rows += alone.measured("predict", [*flags, "--no-peer", "--precision", precision])["rows"]
+    if chosen.peer:
+        rows += alone.measured("predict", ["--peer"])["rows"]
+    return {"rows": _ratios(rows)}
 
 
-def _our_rows(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adds how many times as long as ours each older way takes: at equal precision, at its best."""
+    for ours in [row for row in rows if row.get("way") == "thin"]:
+        for way in ("masked", "MONAI"):
+            others = [row for row in rows if row.get("way") == way]
+            equal = [row for row in others if row["precision"] == ours["precision"]]
+            for name, them in (("", equal), (" at its best", others)):
+                if them and (way == "MONAI" or not name):
+                    best = min(row[BODY_MIN] for row in them)
+                    ours[f"{way}{name} / thin"] = best / ours[BODY_MIN]
+    return rows
+
+
+def _our_rows(chosen: argparse.Namespace, precision: str) -> list[dict[str, Any]]:
     import keras
     import tensorflow as tf
 
     from multires_tf import planning, synthesis
     from multires_tf.model import networks, thin
 
-    keras.config.set_dtype_policy(chosen.precision)
+    keras.config.set_dtype_policy(precision)
     nets = networks.multires(window=(EDGE,) * 3, norm="batch", dropout="everywhere")
     tiling = synthesis.Tiling((EDGE,) * 3, OVERLAP, (EDGE,) * 3, (1, 2, 4), 16)
     need = planning.needs(nets)
@@ -65,8 +84,7 @@ def _our_rows(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     mr = _zeros(tiling)
     one_masked = _seconds(lambda: masked([*mr, tf.constant([[0, 1]])]))
 
-    fuse = functools.partial(tf.function, jit_compile=True, autograph=False, reduce_retracing=True)
-    network, mr = thin.Draws(nets, fuse), _zeros(timed)
+    network, mr = thin.Draws(nets), _zeros(timed)
     shared = network.shared(mr)
     once = _seconds(lambda: network.shared(mr))
     one_thin = _seconds(lambda: network.outputs(shared, (0, 1)))
@@ -74,20 +92,23 @@ def _our_rows(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     whole = sum(plan.tiling.branch_voxels().values()) / sum(timed.branch_voxels().values())
     ours = plan.tiles * whole * (once + DRAWS * one_thin)
     old = windows * DRAWS * one_masked
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
-            "what": f"window by window with masks, {chosen.precision}",
+            "way": "masked",
+            "precision": precision,
+            "tile": f"{EDGE}",
             "tiles": windows,
-            "CPU seconds a draw of a tile": round(one_masked, 2),
-            "body, 20 draws, CPU min": round(old / 60),
+            "draw of a tile, s": one_masked,
+            BODY_MIN: old / 60,
         },
         {
-            "what": f"thin, tile {plan.tiling.tile}, timed {timed.tile}, {chosen.precision}",
+            "way": "thin",
+            "precision": precision,
+            "tile": f"{plan.tiling.tile}, timed {timed.tile}",
             "tiles": plan.tiles,
-            "CPU seconds a draw of a tile": round(one_thin * whole, 2),
-            "shared, CPU s": round(once * whole, 2),
-            "body, 20 draws, CPU min": round(ours / 60),
-            "times faster": round(old / ours, 2),
+            "draw of a tile, s": one_thin * whole,
+            "shared, s": once * whole,
+            BODY_MIN: ours / 60,
         },
     ]
     for slices in (160, 320, 640, 1280):
@@ -95,7 +116,9 @@ def _our_rows(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         found = planning.cheapest(tiling, longer, need, source=0, memory_bytes=memory)
         rows.append(
             {
-                "what": f"planned for {longer}",
+                "way": f"planned for {longer}",
+                "precision": precision,
+                "tile": f"{found.tiling.tile}",
                 "tiles": found.tiles,
                 "branch voxels a voxel": round(found.voxels / math.prod(longer), 3),
             }
@@ -137,7 +160,7 @@ def _peer_rows() -> list[dict[str, Any]]:
         if isinstance(layer, torch.nn.modules.dropout._DropoutNd):
             layer.train()
     x, rows = torch.rand(1, 1, EDGE, EDGE, EDGE), []
-    for kind in ("float32", "bfloat16"):
+    for kind in PRECISIONS:
         for layout in (torch.contiguous_format, torch.channels_last_3d):
             model, mr = network.to(memory_format=layout), x.to(memory_format=layout)
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=kind != "float32"):
@@ -147,27 +170,12 @@ def _peer_rows() -> list[dict[str, Any]]:
             each = time.process_time() - began
             rows.append(
                 {
-                    "what": f"three MONAI HighResNets, {kind}, {layout}",
+                    "way": "MONAI",
+                    "precision": kind,
+                    "tile": f"{EDGE}, {layout}",
                     "tiles": windows,
-                    "CPU seconds a draw of a tile": round(3 * each, 2),
-                    "body, 20 draws, CPU min": round(windows * DRAWS * 3 * each / 60),
+                    "draw of a tile, s": 3 * each,
+                    BODY_MIN: windows * DRAWS * 3 * each / 60,
                 }
             )
     return rows
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse_flags.ArgumentParser(allow_abbrev=False)
-    add_flags(parser)
-    return parser.parse_args(argv[1:])
-
-
-def main(chosen: argparse.Namespace) -> None:
-    """Prints what was measured, a line a row."""
-    for row in measure(chosen)["rows"]:
-        print(row, flush=True)
-
-
-if __name__ == "__main__":
-    app.run(main, flags_parser=parse)

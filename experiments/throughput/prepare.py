@@ -1,12 +1,7 @@
-"""What does it cost to prepare whole bodies?
+"""What it costs to prepare whole bodies: subjects an hour and peak memory of `prepare`.
 
-Question: subjects an hour and peak memory of `prepare` at 400 x 400 x 500 voxels (x, y, z), with
-N4 and with each kind of registration, alone and two side by side.
-Source: ours.
-Command: python -m experiments.throughput.prepare [--register none] [--subjects 1] [--memory 8GB]
-Cost: 2 idle cores, some minutes a subject, up to 10 GB of memory, 0.5 GB of disk in a temporary
-folder.
-Expected: memory within what `prepare` reckons with (data/preparation.py, _BYTES_A_VOXEL).
+MR and CT have 400 x 400 x 500 voxels (x, y, z), made of phantoms drawn coarsely; they lie in a
+temporary folder, half a gigabyte each.
 """
 
 from __future__ import annotations
@@ -19,11 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from absl import app
-from absl.flags import argparse_flags
 
 from multires_tf.data import geometry, images, resampling
 from multires_tf.data.phantom import subject
@@ -32,18 +25,16 @@ SHAPE = (500, 400, 400)  # voxels (z, y, x)
 COARSE_MM = 5.0
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse_flags.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds this question's flags."""
     kinds = ("none", "rigid", "deformable")
     parser.add_argument("--register", choices=kinds, default="none")
     parser.add_argument("--subjects", type=int, default=1)
     parser.add_argument("--memory", default="8GB", help="as of prepare")
-    return parser.parse_args(argv[1:])
 
 
-def main(chosen: argparse.Namespace) -> None:
-    """Makes a cohort, prepares it in a process of its own and prints a row of the table."""
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Makes a cohort and prepares it in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         root = pathlib.Path(scratch)
         for index in range(chosen.subjects):
@@ -51,16 +42,24 @@ def main(chosen: argparse.Namespace) -> None:
         command = [sys.executable, "-m", "multires_tf", "prepare", "--workdir", str(root / "run")]
         command += ["--config", "configs/multires_unc.yaml", "--data", str(root / "data")]
         command += ["--set", f"register={chosen.register}", "--memory", chosen.memory]
-        began = time.perf_counter()
+        before, began = _processor_s(), time.perf_counter()
         subprocess.run(command, check=True)
         wall = time.perf_counter() - began
+    row = {
+        "register": chosen.register,
+        "subjects": chosen.subjects,
+        "memory": chosen.memory,
+        "wall s": wall,
+        "processor s a subject": (_processor_s() - before) / chosen.subjects,
+        "an hour": 3600 * chosen.subjects / wall,
+        "peak GB of a process": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6,
+    }
+    return {"rows": [row]}
+
+
+def _processor_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = (used.ru_utime + used.ru_stime) / chosen.subjects
-    print("| register | subjects | memory | wall s | processor s a subject | an hour | peak GB |")
-    print("|---|---|---|---|---|---|---|")
-    hour = 3600 * chosen.subjects / wall
-    row = (chosen.register, chosen.subjects, chosen.memory, f"{wall:.0f}", f"{processor:.0f}")
-    print("| " + " | ".join(map(str, (*row, f"{hour:.0f}", f"{used.ru_maxrss / 1e6:.1f}"))) + " |")
+    return used.ru_utime + used.ru_stime
 
 
 def _write(folder: pathlib.Path, index: int) -> None:
@@ -79,7 +78,3 @@ def _write(folder: pathlib.Path, index: int) -> None:
         images.write(
             np.rint(np.maximum(array, low)).astype(np.int16), folder / f"{role}.nii.gz", grid=grid
         )
-
-
-if __name__ == "__main__":
-    app.run(main, flags_parser=parse)

@@ -50,6 +50,12 @@ class Subject:
     split: str
     flags: str = ""
 
+    def absolute(self) -> Subject:
+        """The same for a process in another folder."""
+        places = {role: getattr(self, role) for role in ("mr", "ct", "mask")}
+        found = {role: path and path.absolute() for role, path in places.items()}
+        return dataclasses.replace(self, **found)
+
 
 def discover(path: Path, *, faults: dict[str, str] | None = None) -> list[Subject]:
     """Reads a cohort folder or table; splits that are not given stay "".

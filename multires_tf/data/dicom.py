@@ -40,13 +40,15 @@ def header(
     return _grid(_sorted(folder, series, modality))
 
 
-def files(folder: Path, *, series: str | None = None) -> list[Path]:
+def files(
+    folder: Path, *, series: str | None = None, modality: str | None = None
+) -> list[Path]:
     """Returns the files of the series, along its normal; one of many frames comes once.
 
     Raises:
       UserError: as `read`.
     """
-    return list(dict.fromkeys(one.path for one in _sorted(folder, series, None)))
+    return list(dict.fromkeys(one.path for one in _sorted(folder, series, modality)))
 
 
 def read(folder: Path, *, series: str | None = None, modality: str | None = None) -> sitk.Image:

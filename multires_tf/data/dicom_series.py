@@ -67,7 +67,7 @@ def check(folder: Path, *, series: str | None = None) -> None:
             f"{folder}: no DICOM series, and --dicom needs one; give the MR's DICOM folder or leave"
             " --dicom out"
         )
-    for path in dicom.files(folder, series=series):
+    for path in dicom.files(folder, series=series, modality="MR"):
         _header(path)
 
 
@@ -124,9 +124,9 @@ def _header(path: Path) -> pydicom.Dataset:
 
 
 def _sources(folder: Path, series: str | None) -> list[_Source]:
-    grid = dicom.header(folder, series=series)
+    grid = dicom.header(folder, series=series, modality="MR")
     found = []
-    for index, path in enumerate(dicom.files(folder, series=series)):
+    for index, path in enumerate(dicom.files(folder, series=series, modality="MR")):
         ends = [(-0.5, n - 0.5) for n in grid.size[:0:-1]]
         corners = itertools.product(*ends, (index - 0.5, index + 0.5))
         z_mm = [grid.position_mm(corner)[2] for corner in corners]

@@ -74,6 +74,31 @@ def plain_affine(x: Any, scale: Any, offset: Any) -> Any:
     return x * ops.cast(scale, x.dtype) + ops.cast(offset, x.dtype)
 
 
+def affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:
+    """PReLU of scale x + offset, reckoned in float32, in the type of x; for inference.
+
+    Args:
+        x: (B, Z, Y, X, C).
+        scale: (C,) float32; None for 1.
+        offset: (C,) float32; None for 0.
+        alpha: (C,) float32.
+    """
+    fast = specialised()
+    if fast is not None and fast.handles(x):
+        return fast.affine_prelu(x, scale, offset, alpha)
+    return plain_affine_prelu(x, scale, offset, alpha)
+
+
+def plain_affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:
+    """`affine_prelu` in keras.ops alone."""
+    wide = ops.cast(x, "float32")
+    if scale is not None:
+        wide = ops.multiply(wide, scale)
+    if offset is not None:
+        wide = ops.add(wide, offset)
+    return ops.cast(ops.where(wide > 0, wide, ops.multiply(alpha, wide)), x.dtype)
+
+
 def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
     """Normalises channels over all other axes, and over all devices that share the batch.
 

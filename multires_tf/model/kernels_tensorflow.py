@@ -167,6 +167,27 @@ def prelu(x: Any, alpha: Any) -> Any:
     return tf.cond(ordinary, lambda: tf.maximum(x, alpha * x), select), _named(gradient)
 
 
+def affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:
+    """`kernels.affine_prelu`: one pass over memory, compiled for each shape that comes."""
+    scale = tf.ones(x.shape[-1:]) if scale is None else scale
+    offset = tf.zeros(x.shape[-1:]) if offset is None else offset
+    return _one_pass(x.dtype)(x, scale, offset, alpha)
+
+
+@functools.cache
+def _one_pass(dtype: tf.DType) -> Callable:
+    """One graph for all shapes: each draw keeps another number of channels."""
+    factors = tf.TensorSpec([None], tf.float32)
+    signature = [tf.TensorSpec([None] * 5, dtype), factors, factors, factors]
+
+    @tf.function(input_signature=signature, jit_compile=True, autograph=False)
+    def affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:
+        wide = tf.cast(x, tf.float32) * scale + offset
+        return tf.cast(tf.where(wide > 0, wide, alpha * wide), dtype)
+
+    return affine_prelu
+
+
 def recomputed(model: Any, inputs: list) -> Any:
     """`kernels.recomputed`: a gradient that calls the model again, statistics at rest."""
     form = None

@@ -22,9 +22,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from multires_tf.model import draws, networks
+from multires_tf.model import draws, kernels, networks
 
-Fuse = Callable[[Callable[..., Any]], Callable[..., Any]]
 # A series of 1x1x1 convolutions, up to 184 wide, works on about so many voxels at a time.
 _SLAB_VOXELS = 1 << 17
 
@@ -34,17 +33,15 @@ class Draws:
 
     Args:
         nets: the network; its weights are read anew for every tile and draw.
-        fuse: compiles an element-wise function to one pass over memory; None leaves it as it is.
     """
 
-    def __init__(self, nets: networks.Networks, fuse: Fuse | None = None) -> None:
+    def __init__(self, nets: networks.Networks) -> None:
         self._design = nets.design
         self._layers = {layer.name: layer for layer in (nets.sampler or nets.plain).layers}
-        self._fused = _affine_prelu if fuse is None else fuse(_affine_prelu)
 
     def parts(self, draw: tuple[int, int] | None = None) -> ThinParts:
         """The bin of one draw (seed, index), or of the network with all its channels."""
-        return ThinParts(self._layers, draw, self._fused)
+        return ThinParts(self._layers, draw)
 
     def shared(self, inputs: list) -> list[list]:
         """What precedes the first dropped layer of each branch: once a tile.
@@ -78,7 +75,7 @@ class Draws:
         Returns:
             Of `shared` and of `outputs`.
         """
-        begun, finished = (ThinParts(self._layers, d, _affine_prelu) for d in (None, draw))
+        begun, finished = (ThinParts(self._layers, d) for d in (None, draw))
         inputs = [keras.KerasTensor(shape) for shape in shapes]
         early = self._design.begin(begun, inputs)
         early = [[_tensor(one) for one in tensors] for tensors in early]
@@ -93,16 +90,13 @@ class ThinParts:
     Args:
         trained: the layers of a trained model by name.
         draw: (seed, index), None where nothing is dropped.
-        fused: `_affine_prelu` or what a compiler has made of it.
 
     Attributes:
         multiply_adds: of the convolutions done so far.
     """
 
-    def __init__(
-        self, trained: dict[str, Any], draw: tuple[int, int] | None, fused: Callable[..., Any]
-    ) -> None:
-        self._trained, self._draw, self.fused = trained, draw, fused
+    def __init__(self, trained: dict[str, Any], draw: tuple[int, int] | None) -> None:
+        self._trained, self._draw = trained, draw
         self.multiply_adds = 0
 
     def make(self, name: str, *_: Any, **__: Any) -> Callable[[Any], Any]:
@@ -122,11 +116,11 @@ class ThinParts:
         layer, alpha = self._trained[norm], np.asarray(self._trained[prelu].alpha, np.float32)
         affine = layer.affine()
         if affine is None:
-            return self.fused(layer(_tensor(x)), None, None, alpha)
+            return kernels.affine_prelu(layer(_tensor(x)), None, None, alpha)
         scale, offset = (np.asarray(part, np.float32) for part in affine)
         if isinstance(x, _Convolution) and not x.complete:
             return x.followed_by(scale, offset, alpha)
-        return self.fused(_tensor(x), scale, offset, alpha)
+        return kernels.affine_prelu(_tensor(x), scale, offset, alpha)
 
     def drop(self, name: str, x: Any, draw: Any, **_: Any) -> Any:
         """Marks the channels of the draw; they go where the next convolution reads them."""
@@ -220,7 +214,7 @@ class _Convolution:
             self._bin.multiply_adds += math.prod(made.shape) * math.prod(kernel.shape[:4])
             del x
             if self._alpha is not None:
-                made = self._bin.fused(made, None, self._offset, self._alpha)
+                made = kernels.affine_prelu(made, None, self._offset, self._alpha)
             elif self._offset is not None:
                 made = ops.add(made, ops.cast(self._offset, self._dtype))
             self._made = made
@@ -238,13 +232,3 @@ def _entering(x: Any, kernel: np.ndarray) -> tuple[Any, np.ndarray]:
 def _scaled(kernel: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """A kernel (3, 3, 3, in, out) with a factor for each of its inputs."""
     return kernel * factors[:, None]
-
-
-def _affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:
-    """PReLU of scale x + offset, reckoned in float32, in the type of x; each may be absent."""
-    wide = ops.cast(x, "float32")
-    if scale is not None:
-        wide = ops.multiply(wide, scale)
-    if offset is not None:
-        wide = ops.add(wide, offset)
-    return ops.cast(ops.where(wide > 0, wide, ops.multiply(alpha, wide)), x.dtype)

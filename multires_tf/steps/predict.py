@@ -136,7 +136,7 @@ def _predict_all(
         if predictor.extras.dicom:
             dicom_series.check(job.mr, series=job.series)
         if job.prepared is None:
-            image = images.read(job.mr, series=job.series)
+            image = images.read(job.mr, series=job.series, modality="MR")
             preparation.check_spacing(image, predictor.spacing_mm, job.mr)
     do = predictor.predict
     if scheduler is not None:

@@ -29,6 +29,7 @@ def run(
     series: str | None = None,
     keep_going: bool = False,
     memory: float | None = None,
+    scheduler: str | None = None,
 ) -> list[str]:
     """Prepares every subject of a cohort; a run that was cut short is continued.
 
@@ -41,6 +42,7 @@ def run(
         series: number, description or UID of the DICOM series, where a folder has several.
         keep_going: subjects that cannot be used get the split none instead of an error.
         memory: bytes that subjects prepared side by side may take; None: most of what is free.
+        scheduler: address of a Dask scheduler that hands the subjects to its workers.
 
     Raises:
         errors.PartlyDone: with `keep_going`, subjects were left out.
@@ -55,11 +57,15 @@ def run(
     subjects = cohort.discover(data, faults=faults if keep_going else None)
     chosen = preparer.Preparer(folder, config, series)
     todo = [one for one in subjects if not chosen.is_done(one)]
+    if scheduler is not None:
+        chosen = chosen.absolute()
+        todo = [one.absolute() for one in todo]
     side_by_side = functools.partial(
         workers.problems,
         cost_bytes=chosen.cost_bytes,
         budget_bytes=memory or runtime.free_bytes(),
         keep_going=keep_going,
+        scheduler=scheduler,
     )
     problems = {
         one.subject: words for one, words in side_by_side(todo, chosen.check, words="check")

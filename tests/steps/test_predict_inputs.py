@@ -6,6 +6,7 @@ import gzip
 import pathlib
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -97,6 +98,15 @@ def test_a_missing_slice(refused, mr_series, tmp_path):
     mr_series(tmp_path / "mr")
     (tmp_path / "mr" / "mr3.dcm").unlink()
     refused(tmp_path / "mr", "a slice is missing", "export the whole series again")
+
+
+def test_a_folder_with_a_ct_alone(refused, mr_series, tmp_path):
+    mr_series(tmp_path / "mr")
+    for path in (tmp_path / "mr").iterdir():
+        data = pydicom.dcmread(path)
+        data.Modality = "CT"
+        data.save_as(path)
+    refused(tmp_path / "mr", "holds CT, not MR; give the MR here")
 
 
 def test_dicom_of_an_image_that_is_none(refused, tmp_path):
