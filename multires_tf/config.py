@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
-from multires_tf import errors, strict
+from multires_tf import errors, migration, strict
 
-SCHEMA = 1
 Triple = tuple[int, int, int]
 
 
@@ -234,7 +233,8 @@ class Config:
     predict: Predict
 
     def __post_init__(self) -> None:
-        _law(self.schema == SCHEMA, "schema", f"this version reads schema {SCHEMA}")
+        known = f"this version reads schema {migration.SCHEMA} and earlier ones"
+        _law(self.schema == migration.SCHEMA, "schema", known)
         _law(0 <= self.seed < 2**31, "seed", f"needs 0 to {2**31 - 1}")
         _law(min(self.spacing_mm or (1,)) > 0, "spacing_mm", "needs millimetres > 0, or null")
         whole = self.network.kind == "multires" or not self.train.recompute
@@ -267,12 +267,12 @@ def load(path: pathlib.Path, overlays: Sequence[pathlib.Path] = (), sets: Sequen
 
 
 def parse(path: pathlib.Path) -> Config:
-    """Reads a resolved config, as a run folder keeps it.
+    """Reads a resolved config, as a run folder keeps it, of this version or an earlier one.
 
     Raises:
         errors.UserError: it was cut short or changed; names the file and the key.
     """
-    content = strict.read(path)
+    content = migration.migrated(strict.read(path))
     try:
         return strict.build(Config, content, "")
     except errors.UserError as error:

@@ -25,6 +25,19 @@ def test_a_dumped_config_reads_back_equal(tmp_path):
     assert config.parse(tmp_path / "config.yaml") == resolved
 
 
+def test_a_config_of_schema_1_is_brought_up_to_this_one():
+    old = CONFIGS.parent / "tests" / "goldens" / "config_schema_1.yaml"
+    overlays, sets = [CONFIGS / "overlays" / "tiny.yaml"], ["register=none"]
+    assert config.parse(old) == config.load(CONFIGS / "multires_unc.yaml", overlays, sets)
+
+
+@pytest.mark.parametrize("text", ["schema: 1", "schema: [1]", "schema: 1\ntrain: 3", "seed: 0"])
+def test_a_config_that_lacks_more_is_refused_by_its_key(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(errors.UserError, match=r"config.yaml: [\w.]+: .*bring an intact copy"):
+        config.parse(tmp_path / "config.yaml")
+
+
 def test_later_settings_win():
     resolved = config.load(CONFIGS / "multires.yaml", sets=["train.steps=7", "train.steps=9"])
     assert resolved.train.steps == 9

@@ -22,13 +22,14 @@ FLOORS = (
     (
         "errors",
         "strict",
+        "migration",
         "config",
         "runfolder",
         "tables",
         "runtime",
         "progress",
-        "workers",
         "cluster",
+        "workers",
     ),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
     (

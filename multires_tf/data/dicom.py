@@ -40,9 +40,7 @@ def header(
     return _grid(_sorted(folder, series, modality))
 
 
-def files(
-    folder: Path, *, series: str | None = None, modality: str | None = None
-) -> list[Path]:
+def files(folder: Path, *, series: str | None = None, modality: str | None = None) -> list[Path]:
     """Returns the files of the series, along its normal; one of many frames comes once.
 
     Raises:

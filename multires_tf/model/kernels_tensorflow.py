@@ -3,27 +3,17 @@
 On a CPU the fused batch norm is 4 to 10 times faster than means and squares by reductions, forward
 and backward. All norms are brought to its shape: a 4-D tensor (1, N, 1, channels) whose channels,
 in group norm, are the channels of all windows side by side.
-
-Wide convolutions run at the cores' peak already: only fewer products make them faster, and minimal
-filtering along one axis needs half of them, along two a quarter.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from multires_tf.model import repetition, winograd
-
-# Minimal filtering pays from these widths on (geometric mean of channels in and out), along one
-# axis and along two, on lines of these lengths: below it is bound by memory, above by its own
-# matrix products.
-_WIDTHS = (24, 44)
-_LENGTHS = range(8, 49)
 
 
 def handles(x: Any, *, cpu_only: bool = False) -> bool:
@@ -89,17 +79,8 @@ def affine(x: Any, scale: Any, offset: Any) -> Any:
 def convolution(x: Any, kernel: Any) -> Any:
     """`kernels.convolution`, by minimal filtering along z, or z and y, where it pays."""
     kernel = tf.convert_to_tensor(kernel)  # gradients of our own take no variables
-    axes = _filtered_axes(x, kernel)
-    return _convolution(axes)(x, kernel) if axes else _direct(x, kernel)
-
-
-def _filtered_axes(x: Any, kernel: Any) -> int:
-    """How many axes to filter minimally: 0, 1 or 2. bfloat16 has too few digits for any."""
-    if x.dtype != tf.float32 or tuple(kernel.shape[:3]) != (winograd.TAPS,) * 3:
-        return 0
-    if any(edge not in _LENGTHS for edge in x.shape[1:4]):
-        return 0
-    return sum(math.sqrt(math.prod(kernel.shape[3:])) >= width for width in _WIDTHS)
+    axes = winograd.worthwhile_axes(x, kernel)
+    return _convolution(axes)(x, kernel) if axes else winograd.direct(x, kernel)
 
 
 @functools.cache
@@ -113,38 +94,12 @@ def _convolution(axes: int) -> Callable:
                 again = tf.identity(x)
             with tf.GradientTape() as tape:
                 tape.watch([again, kernel])
-                out = _filtered(again, kernel, axes)
+                out = winograd.convolution(again, kernel, axes)
             return tape.gradient(out, [again, kernel], upstream)
 
-        return _filtered(x, kernel, axes), _named(gradient)
+        return winograd.convolution(x, kernel, axes), _named(gradient)
 
     return convolve
-
-
-def _direct(x: Any, kernel: Any) -> Any:
-    """The library's convolution along one, two or three axes."""
-    layout = ("NWC", "NHWC", "NDHWC")[len(kernel.shape) - 3]
-    return tf.nn.convolution(x, kernel, padding="SAME", data_format=layout)
-
-
-def _filtered(x: Any, kernel: Any, axes: int) -> Any:
-    """Convolution of (B, n, ..., C), its first so many axes by minimal filtering."""
-    if not axes:
-        return _direct(x, kernel)
-    _, length, *inner = x.shape
-    outer = [*inner[:-1], kernel.shape[-1]]
-    matrices = winograd.filtering(length)
-    lines = tf.reshape(x, (-1, length, math.prod(inner)))
-    tiles = tf.split(tf.matmul(tf.constant(matrices.there, x.dtype), lines), winograd.POINTS, 1)
-    taps = tf.unstack(tf.tensordot(tf.constant(matrices.taps, x.dtype), kernel, 1))
-    products = [
-        _filtered(tf.reshape(tile, (-1, *inner)), tap, axes - 1)
-        for tile, tap in zip(tiles, taps, strict=True)
-    ]
-    flat = (-1, tiles[0].shape[1], math.prod(outer))
-    lines = tf.concat([tf.reshape(product, flat) for product in products], 1)
-    out = tf.matmul(tf.constant(matrices.back, x.dtype), lines)
-    return tf.reshape(out, (-1, length, *outer))
 
 
 @tf.custom_gradient

@@ -4,19 +4,29 @@ Four outputs of a 3-tap filter cost 12 products directly and 6 by Toom and Cook'
 points (Winograd 1980; Lavin and Gray 2016, F(4, 3)). A line of voxels is cut into tiles of four;
 "there" evaluates every tile at the points, zero padding included, and "back" puts the outputs
 together, so that each is one matrix product over a whole axis.
+
+Wide convolutions run at a processor's peak already: only fewer products make them faster. Filtering
+along one axis needs half of them, along two a quarter.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from typing import Any
 
 import numpy as np
+from keras import ops
 
 TAPS, OUTPUTS = 3, 4
 # Small numbers and their reciprocals lose the fewest digits; the sixth point is infinity.
 _FINITE = (0.0, 1.0, -1.0, 0.5, -2.0)
 POINTS = len(_FINITE) + 1
+# It pays from these widths on (geometric mean of channels in and out), along one axis and along
+# two, on lines of these lengths: below it is bound by memory, above by its own matrix products.
+_WIDTHS = (24, 44)
+_LENGTHS = range(8, 49)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +71,41 @@ def _vandermonde(columns: int) -> np.ndarray:
     """Values of the powers 0, 1, ..., columns - 1 at the points; at infinity the highest counts."""
     infinity = np.eye(columns)[-1:]
     return np.concatenate([np.vander(_FINITE, columns, increasing=True), infinity])
+
+
+def worthwhile_axes(x: Any, kernel: Any) -> int:
+    """How many axes to filter minimally: 0, 1 or 2. bfloat16 has too few digits for any."""
+    if x.dtype != "float32" or tuple(kernel.shape[:3]) != (TAPS,) * 3:
+        return 0
+    if any(edge not in _LENGTHS for edge in x.shape[1:4]):
+        return 0
+    return sum(math.sqrt(math.prod(kernel.shape[3:])) >= width for width in _WIDTHS)
+
+
+def direct(x: Any, kernel: Any) -> Any:
+    """The library's convolution along one, two or three axes."""
+    return ops.conv(x, kernel, padding="same", data_format="channels_last")
+
+
+def convolution(x: Any, kernel: Any, axes: int) -> Any:
+    """Convolution of (B, n, ..., C), its first so many axes by minimal filtering."""
+    if not axes:
+        return direct(x, kernel)
+    _, length, *inner = x.shape
+    outer = [*inner[:-1], kernel.shape[-1]]
+    matrices = filtering(length)
+    lines = ops.reshape(x, (-1, length, math.prod(inner)))
+    tiles = ops.split(ops.matmul(_tensor(matrices.there, x), lines), POINTS, axis=1)
+    taps = ops.unstack(ops.tensordot(_tensor(matrices.taps, x), kernel, axes=1))
+    products = [
+        convolution(ops.reshape(tile, (-1, *inner)), tap, axes - 1)
+        for tile, tap in zip(tiles, taps, strict=True)
+    ]
+    flat = (-1, tiles[0].shape[1], math.prod(outer))
+    lines = ops.concatenate([ops.reshape(product, flat) for product in products], axis=1)
+    out = ops.matmul(_tensor(matrices.back, x), lines)
+    return ops.reshape(out, (-1, length, *outer))
+
+
+def _tensor(matrix: np.ndarray, x: Any) -> Any:
+    return ops.convert_to_tensor(matrix, x.dtype)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from multires_tf.model import kernels
+from multires_tf.model import kernels, winograd
 
 tf = pytest.importorskip("tensorflow")
 if kernels.specialised() is None:
@@ -43,7 +43,7 @@ def _assert_near(got, want, relative):
 )
 def test_minimal_filtering_is_the_convolution(channels, filters, axes):
     x, kernel = _random(2, 9, 8, 10, channels), _random(3, 3, 3, channels, filters, seed=1)
-    assert kernels.specialised()._filtered_axes(x, kernel) == axes
+    assert winograd.worthwhile_axes(x, kernel) == axes
     got = _with_gradients(kernels.convolution, x, kernel)
     want = _with_gradients(kernels.plain_convolution, x, kernel)
     _assert_near(got, want, 1e-5)
@@ -59,9 +59,8 @@ def test_minimal_filtering_is_the_convolution(channels, filters, axes):
     ids=["kernel of 1", "long lines", "short lines"],
 )
 def test_other_convolutions_are_the_library_s(x, kernel):
-    fast = kernels.specialised()
-    assert fast._filtered_axes(tf.zeros(x), tf.zeros(kernel)) == 0
-    assert fast._filtered_axes(tf.zeros(x, tf.bfloat16), tf.zeros(kernel, tf.bfloat16)) == 0
+    assert winograd.worthwhile_axes(tf.zeros(x), tf.zeros(kernel)) == 0
+    assert winograd.worthwhile_axes(tf.zeros(x, tf.bfloat16), tf.zeros(kernel, tf.bfloat16)) == 0
 
 
 def test_lines_of_unknown_length_are_convolved_directly():
@@ -71,6 +70,28 @@ def test_lines_of_unknown_length_are_convolved_directly():
 
     x, kernel = _random(1, 8, 8, 8, 32), _random(3, 3, 3, 32, 32, seed=1)
     _assert_near([np.asarray(free(x))], [np.asarray(kernels.plain_convolution(x, kernel))], 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("absent", [(), ("scale",), ("scale", "offset")])
+def test_scale_offset_and_prelu_in_one_pass(absent, dtype):
+    x = _random(1, 3, 4, 5, 6, dtype=dtype)
+    given = {name: np.asarray(_random(6, seed=k)) for k, name in enumerate(["scale", "offset"], 1)}
+    given |= dict.fromkeys(absent)
+    alpha = np.linspace(-0.5, 1.5, 6, dtype=np.float32)
+    got = kernels.affine_prelu(x, **given, alpha=alpha)
+    want = kernels.plain_affine_prelu(x, **given, alpha=alpha)
+    assert got.dtype == x.dtype == want.dtype
+    relative = 1e-6 if dtype == "float32" else 2**-8
+    _assert_near(*([np.asarray(ops.cast(t, "float32"))] for t in (got, want)), relative)
+
+
+def test_one_graph_serves_every_number_of_channels():
+    fast = kernels.specialised()
+    for channels in range(1, 9):
+        x, ones = _random(1, 2, 2, 2, channels), np.ones(channels, np.float32)
+        kernels.affine_prelu(x, ones, ones, ones)
+    assert fast._one_pass(tf.float32).experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize("slopes", [(0.0, 0.25, 1.0, -0.5), (0.0, 0.25, 1.5, -0.5)])
