@@ -183,7 +183,7 @@ class Sampling:
 @dataclasses.dataclass(frozen=True)
 class Train:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
-    recompute: bool
+    recompute: tuple[int, ...]
     steps: int
     learning_rate: float
     schedule: Literal["constant", "cosine"]
@@ -237,8 +237,9 @@ class Config:
         _law(self.schema == migration.SCHEMA, "schema", known)
         _law(0 <= self.seed < 2**31, "seed", f"needs 0 to {2**31 - 1}")
         _law(min(self.spacing_mm or (1,)) > 0, "spacing_mm", "needs millimetres > 0, or null")
-        whole = self.network.kind == "multires" or not self.train.recompute
-        _law(whole, "train.recompute", "the U-Nets are not cut into pieces; set it to false")
+        branches = self.network.multires.scales if self.network.kind == "multires" else ()
+        there = set(self.train.recompute) <= set(branches)
+        _law(there, "train.recompute", f"the network has the branches {list(branches)}")
         self.network.check_edges("sampling.tile", self.training_tile)
         self.network.check_edges("predict.tile", self.predict.tile)
 

@@ -29,7 +29,7 @@ def _from_1(content: dict[str, Any]) -> dict[str, Any]:
     """Nothing was recomputed."""
     if not isinstance(content.get("train"), dict):
         return content
-    return {**content, "train": {"recompute": False, **content["train"]}}
+    return {**content, "train": {"recompute": [], **content["train"]}}
 
 
 _STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

@@ -81,40 +81,50 @@ def contestants(chosen: argparse.Namespace) -> list[Contestant]:
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Runs the rounds; rows hold medians."""
+    """Runs the rounds, one precision after the other; rows hold medians."""
     asked = contestants(chosen)
-    players: list[_Player] = []
-    try:
-        seconds: dict[str, dict[str, list[float]]] = {}
-        for one in asked:  # one after the other, so that they do not crowd each other out
-            players.append(_Player(one))
-            seconds[one.name] = {"step": [], "forward": []}
-            for what in seconds[one.name]:
-                players[-1].ask(what)
-        for _ in range(chosen.rounds):
-            for one, player in zip(asked, players, strict=True):
-                for what, times in seconds[one.name].items():
-                    times.append(player.ask(what)["seconds"])
-                    print(f"{one.name}: {what} {times[-1]:.3g} s", file=sys.stderr)
-        rows = []
-        for one, player in zip(asked, players, strict=True):
-            told = player.ask("describe")
-            median = {k: statistics.median(v) for k, v in seconds[one.name].items()}
-            rows.append(
-                {
-                    "contestant": one.name,
-                    "device": told["device"],
-                    "step s": median["step"],
-                    "forward s": median["forward"],
-                    "step TFLOP/s": 3 * told["forward_tflop"] / median["step"],
-                    "forward TFLOP/s": told["forward_tflop"] / median["forward"],
-                    "peak GiB": told["peak_gib"],
-                }
-            )
-    finally:
-        for player in players:
-            player.stop()
+    rows, seconds = [], {}
+    for precision in PRECISIONS:
+        players: list[_Player] = []
+        try:
+            for one in asked:
+                if one.precision == precision:
+                    players.append(_Player(one))
+            seconds |= _rounds(players, chosen.rounds)
+            rows += [_row(player, seconds[player.name]) for player in players]
+        finally:
+            for player in players:
+                player.stop()
     return {"edge": chosen.edge, "rounds": chosen.rounds, "rows": _ratios(rows), "all": seconds}
+
+
+def _rounds(players: list[_Player], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Seconds of each player's steps and passes; the first of each warms up."""
+    seconds: dict[str, dict[str, list[float]]] = {
+        player.name: {"step": [], "forward": []} for player in players
+    }
+    for number in range(rounds + 1):
+        for player in players:
+            for what, times in seconds[player.name].items():
+                took = player.ask(what)["seconds"]
+                print(f"{player.name}: {what} {took:.3g} s", file=sys.stderr)
+                if number:
+                    times.append(took)
+    return seconds
+
+
+def _row(player: _Player, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    told = player.ask("describe")
+    median = {what: statistics.median(times) for what, times in seconds.items()}
+    return {
+        "contestant": player.name,
+        "device": told["device"],
+        "step s": median["step"],
+        "forward s": median["forward"],
+        "step TFLOP/s": 3 * told["forward_tflop"] / median["step"],
+        "forward TFLOP/s": told["forward_tflop"] / median["forward"],
+        "peak GiB": told["peak_gib"],
+    }
 
 
 def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -135,7 +145,7 @@ class _Player:
     def __init__(self, contestant: Contestant) -> None:
         specification = json.dumps(dataclasses.asdict(contestant))
         command = [sys.executable, "-m", "experiments.throughput.contestant", specification]
-        self._name = contestant.name
+        self.name = contestant.name
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -155,7 +165,7 @@ class _Player:
             answer = ""
         if not answer:
             remedy = "see above; the peer needs the extra 'bench', --no-peer does without"
-            raise errors.UserError(f"contestant {self._name} gave up: {remedy}")
+            raise errors.UserError(f"contestant {self.name} gave up: {remedy}")
         return json.loads(answer)
 
     def stop(self) -> None:

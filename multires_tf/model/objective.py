@@ -17,7 +17,7 @@ def build(
     stabiliser: float = 0.0,
     beta: float = 0.0,
     deep_supervision: float = 0.0,
-    recompute: bool = False,
+    recompute: tuple[int, ...] = (),
 ) -> keras.Model:
     """Builds a model from a batch to its losses; channels are dropped where the network does so.
 
@@ -32,12 +32,12 @@ def build(
         stabiliser: likewise.
         beta: likewise.
         deep_supervision: weight of the squared error of each coarser branch; 0 for none.
-        recompute: whether the backward pass computes each branch, and what follows, once more
-            instead of keeping it (Chen et al. 2016): a third more time, a fraction of the memory.
+        recompute: scales of the branches that the backward pass computes once more instead of
+            keeping what they computed (Chen et al. 2016).
     """
     model = nets.sampler or nets.plain
     inputs = list(model.inputs)
-    outputs = _in_pieces(nets, inputs) if recompute else model(inputs)
+    outputs = _in_pieces(nets, inputs, recompute) if recompute else model(inputs)
     truth, weight = _truth(1, inputs)
     if "log_var" in outputs:
         layer = losses.GaussianNLL(
@@ -64,18 +64,19 @@ def build(
     return keras.Model(inputs, {"loss": total, **parts}, name="objective")
 
 
-def _in_pieces(nets: networks.Networks, inputs: list) -> dict[str, Any]:
-    """The network's outputs, cut into branches and what follows them, each computed anew."""
+def _in_pieces(nets: networks.Networks, inputs: list, recompute: tuple[int, ...]) -> dict[str, Any]:
+    """The network's outputs, cut into branches and what follows them."""
     draw = inputs[len(nets.scales) :]
     maps = []
     for scale, mr, estimate in zip(nets.scales, inputs, nets.estimates, strict=False):
         branch = keras.Model([mr, *draw], estimate)
-        maps.append(layers.Recomputed(branch, name=f"recomputed_{scale}")([mr, *draw]))
+        if scale in recompute:
+            branch = layers.Recomputed(branch, name=f"recomputed_{scale}")
+        maps.append(branch([mr, *draw]))
     coarse = [f"ct_{scale}" for scale in nets.scales[1:]]
     outputs = (nets.sampler or nets.plain).output
     heads = {name: tensor for name, tensor in outputs.items() if name not in coarse}
-    rest = keras.Model([*nets.estimates, *draw], heads)
-    made = layers.Recomputed(rest, name="recomputed_heads")([*maps, *draw])
+    made = keras.Model([*nets.estimates, *draw], heads)([*maps, *draw])
     return {**made, **dict(zip(coarse, maps[1:], strict=True))}
 
 
