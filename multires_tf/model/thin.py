@@ -210,7 +210,7 @@ class _Convolution:
         if self._made is None:
             x, kernel = _entering(self._x, self._kernel)
             self._x = None
-            made = ops.conv(ops.cast(x, self._dtype), ops.cast(kernel, self._dtype), padding="same")
+            made = kernels.convolution(ops.cast(x, self._dtype), ops.cast(kernel, self._dtype))
             self._bin.multiply_adds += math.prod(made.shape) * math.prod(kernel.shape[:4])
             del x
             if self._alpha is not None:
