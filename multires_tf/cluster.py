@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from multires_tf import errors, progress
@@ -22,7 +22,7 @@ _ALONE = threading.Lock()
 
 def each(
     job: Callable[[Item], Any], items: Sequence[Item], *, address: str | None, words: str
-) -> Iterator[tuple[Item, Any]]:
+) -> Generator[tuple[Item, Any], None, None]:
     """Does a job for each item and yields (item, what it returned) as they are finished.
 
     Args:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 from multires_tf import cluster, errors, progress
@@ -24,7 +25,7 @@ def run(
     *,
     cost_bytes: Callable[[Job], float],
     budget_bytes: float,
-) -> Iterator[tuple[Job, Exception | None]]:
+) -> Generator[tuple[Job, Exception | None], None, None]:
     """Calls `action` on each job and yields each, with its error if it had one, as it ends.
 
     A job begins when a core is free and its cost fits beside those that run; one that is larger
@@ -81,19 +82,22 @@ def problems(
     Raises:
         Exception: whatever a job has raised, mistakes of the user's only without `keep_going`.
     """
+    work: Generator
     if scheduler is not None:
         mistake = functools.partial(_mistake, action)
-        found = cluster.each(mistake, jobs, address=scheduler, words=words)
+        work = cluster.each(mistake, jobs, address=scheduler, words=words)
+        found = work
     else:
         work = run(jobs, action, cost_bytes=cost_bytes, budget_bytes=budget_bytes)
         bar = progress.bar(work, words=words, total=len(jobs))
         found = ((job, _of_the_user(error)) for job, error in bar)
     mistakes = []
-    for job, mistake_found in found:
-        if mistake_found is not None and not keep_going:
-            raise errors.UserError(mistake_found)
-        if mistake_found is not None:
-            mistakes.append((job, mistake_found))
+    with contextlib.closing(work):  # here and now: a later thread could not join itself
+        for job, told in found:
+            if told is not None and not keep_going:
+                raise errors.UserError(told)
+            if told is not None:
+                mistakes.append((job, told))
     return mistakes
 
 
