@@ -3,7 +3,7 @@
 Question: one, two or three resolutions; deep supervision; where channels drop out; the likelihood
 weighted (beta 0.5) or not; tiles of the training's size or larger; 1 to 50 draws.
 Source: ours; Kläser et al. 2020 leave all of them open but the three resolutions and 20 draws.
-Command: python -m experiments.ablation_resolution --data runs/phantom
+Command: python -m experiments.ablation_resolution --data runs/phantom --set register=none
 Cost: seven arms of the laptop overlay, about a quarter of an hour each on 2 cores, and six that
 only predict, minutes each (50 draws: two and a half times the 20's).
 Expected: context (three resolutions) brings the most; larger tiles and more than 20 draws hardly

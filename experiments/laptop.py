@@ -4,7 +4,7 @@ Question: at some thousand steps on two cores, absolute error leaves all bone un
 lookup tables show that the phantoms are not noise. What is in the way: the norm, the margins of the
 windows, the weighting of the likelihood, the dropout?
 Source: ours; Seitzer et al. 2022 for the weighting (beta-NLL).
-Command: python -m experiments.laptop --data runs/phantom --root runs/laptop
+Command: python -m experiments.laptop --data runs/phantom --set register=none
 Cost: seven arms of the laptop overlay cut to 1500 steps, about 5 minutes each on 2 cores.
 Expected: every departure from the overlay is behind it; wide margins and dropout by the most.
 """

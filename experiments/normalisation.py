@@ -4,7 +4,7 @@ Question: the original normalises over the batch at batch 1, and which statistic
 is not published. Tried on held-out real pairs before this project, a plain HighRes3DNet scored 367
 HU with moving statistics and 140 with the window's own, 90 with group norm. And for MultiRes?
 Source: Kläser et al. 2020, section 2.3; NiftyNet's batch norm; Wu and He 2018 (group norm).
-Command: python -m experiments.normalisation --data <cohort> --root runs/normalisation
+Command: python -m experiments.normalisation --data <cohort> [--set register=none, for phantoms]
 Cost: seven arms of the laptop overlay, about 8 minutes each on 2 cores.
 Expected: group or re-estimated batch norm ahead of plain moving statistics.
 """

@@ -3,7 +3,7 @@
 Question: 300 steps on phantoms in each of the three precisions: is everything finite, and does the
 final validation MAE lie within the spread of three seeds in float32?
 Source: ours; Micikevicius et al. 2018 for mixed precision and loss scaling.
-Command: python -m experiments.precision --data runs/phantom --root runs/precision
+Command: python -m experiments.precision --data runs/phantom --set register=none
 Cost: five arms of the laptop overlay cut to 300 steps, about 2 minutes each on 2 cores in float32;
 a CPU without half-precision arithmetic takes longer over mixed_float16.
 Expected: both half precisions inside the spread of the seeds.

@@ -28,7 +28,7 @@ from multires_tf import assembly, runfolder, study
 from multires_tf.data import geometry, images
 from multires_tf.steps import predict
 
-ARMS = [study.Arm("multires_unc", "multires_unc", ("laptop",))]
+ARMS = [study.Arm("multires_unc", "multires_unc", ("laptop",), ("register=none",))]
 VERBS = ("prepare", "train")
 KINDS = ("normal", "implant", "no_lung")
 SOFT = ("fat", "muscle", "blood", "heart muscle", "liver", "spleen", "kidney", "gland", "bowel")
