@@ -55,7 +55,7 @@ def _kill(training: Watched, moment: str, wait_s: float) -> bool:
 @pytest.mark.slow
 def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(phantoms, tmp_path):
     # One branch: a third of the time to trace it, in each of fourteen processes.
-    one_branch = ["--set", "network.multires.scales=[1]"]
+    one_branch = ["--set", "network.multires.scales=[1]", "--set", "train.recompute=[]"]
     flags = [*settings(steps=24, validate_every=4, report_every=2), *one_branch]
     whole, killed = (prepared(tmp_path / name, phantoms, flags) for name in ("whole", "killed"))
     assert run("train", "--workdir", whole, *flags).returncode == 0
