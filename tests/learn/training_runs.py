@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import os
 import pathlib
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -69,6 +72,7 @@ class Watched:
     def __init__(self, folder: pathlib.Path, flags: list[str]) -> None:
         self.folder, self.shown = folder, ""
         reader, writer = pty.openpty()
+        fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))  # else no bar
         self.process = subprocess.Popen(
             command("train", "--workdir", folder, *flags),
             cwd=ROOT,
