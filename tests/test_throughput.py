@@ -16,16 +16,25 @@ from experiments.throughput import branch, contestant, network, predict, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = ["--overlay", "configs/overlays/tiny.yaml"]
+# Keras hands the paths of variables to torch as names of parameters.
+_DOTS = pytest.mark.xfail(reason="torch takes no dots in names, and layers' have them", strict=True)
 # Runs a module as a program where TensorFlow cannot be found.
 _WITHOUT_TENSORFLOW = """
-import importlib.abc, runpy, sys
+import runpy, sys
 
-class Absent(importlib.abc.MetaPathFinder):
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("tensorflow", "tensorboard"):
-            raise ModuleNotFoundError(name, name=name)
+            return None
+        return self.finder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path[:] = map(Without, sys.meta_path)
 del sys.argv[0]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
@@ -118,7 +127,7 @@ def test_a_branch_and_its_peer_are_timed_in_turn(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=_DOTS)])
 def test_other_backends_need_no_tensorflow(tmp_path, backend):
     pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
 
