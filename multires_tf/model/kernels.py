@@ -168,7 +168,7 @@ def recomputed(model: keras.Model, inputs: list) -> Any:
     """Calls a model in training; the backward pass computes it once more, where a kernel can.
 
     Args:
-        model: from a list of tensors to a tensor or a dict of them.
+        model: from a list of tensors to a tensor.
         inputs: its inputs.
     """
     fast = specialised()

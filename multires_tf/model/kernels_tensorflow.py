@@ -145,25 +145,21 @@ def _one_pass(dtype: tf.DType) -> Callable:
 
 def recomputed(model: Any, inputs: list) -> Any:
     """`kernels.recomputed`: a gradient that calls the model again, statistics at rest."""
-    form = None
 
     @tf.custom_gradient
     def call(*given: Any) -> Any:
-        def gradient(*upstream: Any, variables: Any = ()) -> tuple[list, list]:
-            with tf.control_dependencies(upstream):  # else the optimiser would keep the first
+        def gradient(upstream: Any, variables: Any = ()) -> tuple[list, list]:
+            with tf.control_dependencies([upstream]):  # else the optimiser would keep the first
                 again = [tf.identity(tensor) for tensor in given]
             with repetition.repeated(), tf.GradientTape() as tape:
                 tape.watch([tensor for tensor in again if tensor.dtype.is_floating])
-                outputs = tf.nest.flatten(model(again, training=True))
-            found = tape.gradient(outputs, [*again, *variables], upstream)
+                output = model(again, training=True)
+            found = tape.gradient(output, [*again, *variables], upstream)
             return found[: len(given)], found[len(given) :]
 
-        nonlocal form
-        form = model(list(given), training=True)
-        return tf.nest.flatten(form), gradient
+        return model(list(given), training=True), gradient
 
-    flat = call(*inputs)
-    return tf.nest.pack_sequence_as(form, flat)
+    return call(*inputs)
 
 
 def _named(gradient: Callable) -> Callable:

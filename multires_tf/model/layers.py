@@ -208,7 +208,7 @@ class Recomputed(keras.layers.Layer):
     """A model that the backward pass computes once more instead of keeping what it computed.
 
     Args:
-        model: from a list of tensors to a tensor or a dict of them.
+        model: from a list of tensors to a tensor.
     """
 
     def __init__(self, model: keras.Model, **kwargs: Any) -> None:
