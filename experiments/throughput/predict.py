@@ -52,14 +52,14 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Adds how many times as long as ours each older way takes: at equal precision, at its best."""
-    for ours in [row for row in rows if row.get("way") == "thin"]:
-        for way in ("masked", "MONAI"):
-            others = [row for row in rows if row.get("way") == way]
-            equal = [row for row in others if row["precision"] == ours["precision"]]
-            for name, them in (("", equal), (" at its best", others)):
-                if them and (way == "MONAI" or not name):
-                    best = min(row[BODY_MIN] for row in them)
-                    ours[f"{way}{name} / thin"] = best / ours[BODY_MIN]
+    for ours in [row for row in rows if row["way"] == "thin"]:
+        equal = [row for row in rows if row["precision"] == ours["precision"]]
+        compared = {"masked": ("masked", equal), "MONAI": ("MONAI", equal)}
+        compared["MONAI at its best"] = ("MONAI", rows)
+        for name, (way, among) in compared.items():
+            minutes = [row[BODY_MIN] for row in among if row["way"] == way]
+            if minutes:
+                ours[f"{name} / thin"] = min(minutes) / ours[BODY_MIN]
     return rows
 
 
