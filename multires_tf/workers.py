@@ -111,6 +111,6 @@ def _mistake(action: Callable[[Job], object], job: Job) -> str | None:
 
 
 def _of_the_user(error: Exception | None) -> str | None:
-    if error is None or isinstance(error, errors.UserError):
-        return None if error is None else str(error)
-    raise error
+    if error is not None and not isinstance(error, errors.UserError):
+        raise error
+    return None if error is None else str(error)
