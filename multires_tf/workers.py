@@ -11,22 +11,23 @@ import concurrent.futures
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TypeVar
 
 from multires_tf import cluster, errors, progress
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 def run(
     jobs: Sequence[Job],
-    action: Callable[[Job], object],
+    action: Callable[[Job], Result],
     *,
     cost_bytes: Callable[[Job], float],
     budget_bytes: float,
-) -> Generator[tuple[Job, Exception | None], None, None]:
-    """Calls `action` on each job and yields each, with its error if it had one, as it ends.
+) -> Generator[tuple[Job, Result], None, None]:
+    """Calls `action` on each job and yields (job, what it returned) as they end.
 
     A job begins when a core is free and its cost fits beside those that run; one that is larger
     than the whole budget runs alone. Whoever stops listening stops the rest from beginning.
@@ -34,6 +35,9 @@ def run(
     Args:
         cost_bytes: memory that a job takes.
         budget_bytes: that all running jobs may take together.
+
+    Raises:
+        Exception: what a job raised; jobs that have not begun are dropped then.
     """
     waiting = collections.deque(jobs)
     running: dict[concurrent.futures.Future, tuple[Job, float]] = {}
@@ -54,10 +58,7 @@ def run(
             )
             for future in done:
                 job, _ = running.pop(future)
-                error = future.exception()
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield job, error
+                yield job, future.result()
 
 
 def problems(
@@ -82,35 +83,26 @@ def problems(
     Raises:
         Exception: whatever a job has raised, mistakes of the user's only without `keep_going`.
     """
-    work: Generator
-    if scheduler is not None:
-        mistake = functools.partial(_mistake, action)
-        work = cluster.each(mistake, jobs, address=scheduler, words=words)
-        found = work
+    mistake = functools.partial(_mistake, action)
+    if scheduler is None:
+        work = run(jobs, mistake, cost_bytes=cost_bytes, budget_bytes=budget_bytes)
+        results: Iterable = progress.bar(work, words=words, total=len(jobs))
     else:
-        work = run(jobs, action, cost_bytes=cost_bytes, budget_bytes=budget_bytes)
-        bar = progress.bar(work, words=words, total=len(jobs))
-        found = ((job, _of_the_user(error)) for job, error in bar)
-    mistakes = []
+        work = results = cluster.each(mistake, jobs, address=scheduler, words=words)
+    found = []
     with contextlib.closing(work):  # here and now: a later thread could not join itself
-        for job, told in found:
+        for job, told in results:
             if told is not None and not keep_going:
                 raise errors.UserError(told)
             if told is not None:
-                mistakes.append((job, told))
-    return mistakes
+                found.append((job, told))
+    return found
 
 
 def _mistake(action: Callable[[Job], object], job: Job) -> str | None:
-    """A job on a cluster's worker: only words come back, not what the action returns."""
+    """Does a job and returns words alone, which are all that has to come back from a cluster."""
     try:
         action(job)
     except errors.UserError as error:
         return str(error)
     return None
-
-
-def _of_the_user(error: Exception | None) -> str | None:
-    if error is not None and not isinstance(error, errors.UserError):
-        raise error
-    return None if error is None else str(error)
