@@ -117,6 +117,13 @@ def test_a_network_s_step_is_timed_and_its_parts_told_apart(tmp_path):
 
 
 @pytest.mark.slow
+def test_memory_does_not_grow_with_the_draws(tmp_path):
+    two, four = _answer(tmp_path, "memory", "--smaller", "4")["rows"]
+    assert (two["draws"], four["draws"]) == (2, 4)
+    assert four["peak GB"] == pytest.approx(two["peak GB"], rel=0.05)
+
+
+@pytest.mark.slow
 def test_a_branch_and_its_peer_are_timed_in_turn(tmp_path):
     pytest.importorskip("monai", reason="the peer comes with the bench extra")
     only = ["--only", "ours float32", "--only", "monai float32 contiguous"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from absl import app
 from absl.flags import argparse_flags
 
-from experiments.throughput import branch, feeding, network, predict, prepare, tables
+from experiments.throughput import branch, feeding, memory, network, predict, prepare, tables
 from multires_tf import errors
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
@@ -20,6 +20,7 @@ QUESTIONS = {
     "network": network,
     "input": feeding,
     "predict": predict,
+    "memory": memory,
     "prepare": prepare,
 }
 

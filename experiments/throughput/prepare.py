@@ -7,22 +7,13 @@ temporary folder, half a gigabyte each.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import pathlib
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from typing import Any
 
-import numpy as np
-
-from multires_tf.data import geometry, images, resampling
-from multires_tf.data.phantom import subject
+from experiments.throughput import alone, bodies
 
 SHAPE = (500, 400, 400)  # voxels (z, y, x)
-COARSE_MM = 5.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -38,43 +29,17 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         root = pathlib.Path(scratch)
         for index in range(chosen.subjects):
-            _write(root / "data" / f"{index:03d}", index)
-        command = [sys.executable, "-m", "multires_tf", "prepare", "--workdir", str(root / "run")]
-        command += ["--config", "configs/multires_unc.yaml", "--data", str(root / "data")]
-        command += ["--set", f"register={chosen.register}", "--memory", chosen.memory]
-        before, began = _processor_s(), time.perf_counter()
-        subprocess.run(command, check=True)
-        wall = time.perf_counter() - began
+            bodies.write(root / "data" / f"{index:03d}", SHAPE, index=index)
+        flags = ["--workdir", str(root / "run"), "--data", str(root / "data")]
+        flags += ["--config", "configs/multires_unc.yaml", "--memory", chosen.memory]
+        used = alone.verb("prepare", *flags, "--set", f"register={chosen.register}")
     row = {
         "register": chosen.register,
         "subjects": chosen.subjects,
         "memory": chosen.memory,
-        "wall s": wall,
-        "processor s a subject": (_processor_s() - before) / chosen.subjects,
-        "an hour": 3600 * chosen.subjects / wall,
-        "peak GB of a process": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6,
+        "wall s": used.wall_s,
+        "processor s a subject": used.processor_s / chosen.subjects,
+        "an hour": 3600 * chosen.subjects / used.wall_s,
+        "peak GB": used.peak_gb,
     }
     return {"rows": [row]}
-
-
-def _processor_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _write(folder: pathlib.Path, index: int) -> None:
-    """Writes a phantom, drawn coarsely, on a grid of the wanted size, with noise of its own."""
-    made = subject.simulate(0, index, spacing_mm=COARSE_MM)
-    coarse = made.images["mr"].shape
-    own = geometry.Geometry(coarse, (COARSE_MM,) * 3, (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    spacing_mm = tuple(COARSE_MM * a / b for a, b in zip(coarse, SHAPE, strict=True))
-    grid = dataclasses.replace(own, size=SHAPE, spacing_mm=spacing_mm)
-    rng = np.random.default_rng(index)
-    for role, noise in (("mr", 10), ("ct", 15)):
-        image = geometry.to_image(made.images[role].astype(np.float32), own)
-        array = resampling.interpolate(image, grid)
-        array += noise * rng.standard_normal(SHAPE, np.float32)
-        low = 0 if role == "mr" else -1024
-        images.write(
-            np.rint(np.maximum(array, low)).astype(np.int16), folder / f"{role}.nii.gz", grid=grid
-        )
