@@ -166,7 +166,6 @@ def main() -> None:
         parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("runs/phantom"))
         parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path("runs/uncertainty"))
         parser.add_argument("--samples", type=int, default=20, help="draws of each prediction")
-        parser.add_argument("--only", choices=[arm.name for arm in ARMS], help="the one arm")
         return parser.parse_args(argv[1:])
 
     def experiment(chosen: argparse.Namespace) -> None:

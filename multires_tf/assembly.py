@@ -208,27 +208,6 @@ def training_volumes(run: runfolder.RunFolder, split: str, *, flagged: bool = Tr
     ]
 
 
-def stores(run: runfolder.RunFolder, volumes: Sequence[Any]) -> dict[str, pathlib.Path]:
-    """The prepared stores of volumes, by subject and role."""
-    return {
-        f"{volume.subject}/{role}": run.volume(volume.subject, role)
-        for volume in volumes
-        for role in volume.pyramids
-    }
-
-
-def spacing_mm(volumes: list[Any]) -> list[float]:
-    """The grid (z, y, x) that a network knows: the median over its training subjects."""
-    spacings = [volume.pyramids["mr"].spacing_mm for volume in volumes]
-    return np.median(np.array(spacings), axis=0).tolist()
-
-
-def mr_statistics(volumes: list[Any]) -> list[dict[str, float]]:
-    """What anatomy.statistics said of the training subjects; none if an old version prepared."""
-    found = [volume.pyramids["mr"].attributes.get("mr_statistics") for volume in volumes]
-    return [one for one in found if one is not None]
-
-
 def trained_networks(run: runfolder.RunFolder) -> tuple[configs.Config, Any, dict[str, Any]]:
     """Loads the best checkpoint of a run: its config, networks and position.
 

@@ -204,6 +204,8 @@ class Train:
         _law(windows, "train.statistics_windows", "needs a number >= 0; 0 for none")
         _law(0 <= self.adam_beta2 < 1, "train.adam_beta2", "needs 0 <= beta2 < 1")
         _law(self.report_every >= 1, "train.report_every", "needs at least 1")
+        within = self.report_every <= self.convergence_window
+        _law(within, "train.report_every", "needs at most train.convergence_window steps")
         _law(self.validate_every >= 1, "train.validate_every", "needs at least 1")
 
 

@@ -41,8 +41,10 @@ class Needs:
 
 def needs(nets: Any) -> Needs:
     """Of networks.Networks, in the precision that they were built for."""
+    from multires_tf.model import thin
+
     first = next(layer for layer in nets.plain.layers if layer.weights)
-    busy, shared = nets.design.channels()
+    busy, shared = nets.design.channels(slabs=not thin.norms_by_window(nets.plain.layers))
     return Needs(busy, shared, 4 if first.compute_dtype == "float32" else 2)
 
 

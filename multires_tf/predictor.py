@@ -26,7 +26,7 @@ from multires_tf import (
     synthesis,
 )
 from multires_tf import config as configs
-from multires_tf.data import images, intensity, resampling, store, tiles
+from multires_tf.data import images, resampling, store, tiles
 from multires_tf.measure import intervals, novelty
 
 
@@ -194,38 +194,25 @@ class Predictor:
         tiling = self._tiling(volume, job.name)
         kept = tiles.Kept(work / "tiles", self._fingerprint(volume, tiling))
         unit = synthesis.predict_volume(volume, self.compute, tiling, kept=kept, label=job.name)
-        maps = synthesis.in_hu(unit, self.config.intensity.ct_window_hu)
-        air_hu = self.config.intensity.ct_window_hu[0]
-        # One map at a time: of a whole body each has half a gigabyte.
-        restored = {
-            name: resampling.restore(
-                maps[name] if name == "ct" else self._calibrated(maps[name]),
-                volume.grid,
-                volume.source,
-                fill=air_hu if name == "ct" else 0.0,
-            )
-            for name in maps
-            if name != outputs.TOTAL
-        }
-        ct_hu = np.rint(self._valid(restored.pop("ct"))).astype(np.int16)
+        window_hu = self.config.intensity.ct_window_hu
+        scaled = self.calibration.scaled if self.calibration else None
+        ct_hu, sd_hu = synthesis.delivered(unit, volume, window_hu, scaled=scaled)
         blurred_mu_sd = None
         if "derived" in unit:
-            sd = self._calibrated(np.sqrt(np.maximum(unit["derived"], 0)))
-            blurred_mu_sd = resampling.restore(sd, volume.grid, volume.source, fill=0.0)
-        parts = [restored[name] for name in outputs.UNCERTAINTIES if name in restored]
-        if parts:
-            restored[outputs.TOTAL] = functools.reduce(np.hypot, parts)
+            mu_sd = np.sqrt(np.maximum(unit["derived"], 0))
+            mu_sd = mu_sd if scaled is None else scaled(mu_sd)
+            blurred_mu_sd = resampling.restore(mu_sd, volume.grid, volume.source, fill=0.0)
         with runfolder.replacing(job.target) as beside:
             beside.mkdir(parents=True)
             found = outputs.write(
                 beside,
                 ct_hu,
-                restored,
+                sd_hu,
                 volume.source,
                 extras=self.extras,
                 mr=job.mr,
                 series=job.series,
-                air_hu=air_hu,
+                air_hu=window_hu[0],
                 blurred_mu_sd=blurred_mu_sd,
             )
             facts = {
@@ -264,16 +251,6 @@ class Predictor:
             "grid": volume.grid.as_dict(),
             "precision": self.config.train.precision,
         }
-
-    def _calibrated(self, sd: np.ndarray) -> np.ndarray:
-        """Deviations scaled as `calibrate` has found, if it was run."""
-        return sd if self.calibration is None else self.calibration.scaled(sd)
-
-    def _valid(self, ct_hu: np.ndarray) -> np.ndarray:
-        """Within the HU window, like the truth of the training; int16 would wrap what is beyond."""
-        if not np.isfinite(ct_hu).all():
-            raise RuntimeError("the network's CT is not finite; train again in float32")
-        return intensity.clip_hu(ct_hu, self.config.intensity.ct_window_hu)
 
     def _novelty(self, volume: store.Pyramid) -> dict[str, Any] | None:
         statistics = volume.attributes.get("mr_statistics")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from multires_tf import progress
-from multires_tf.data import blending, pipeline, tiles, windows
+from multires_tf.data import blending, intensity, pipeline, resampling, store, tiles, windows
 from multires_tf.model import uncertainty
 
 Compute = Callable[[list[np.ndarray]], dict[str, np.ndarray]]
@@ -187,7 +188,7 @@ def _present(estimate: Any) -> dict[str, np.ndarray]:
 def in_hu(
     maps: Mapping[str, np.ndarray], ct_window_hu: tuple[float, float]
 ) -> Mapping[str, np.ndarray]:
-    """Turns maps in unit CT into HU: "ct" and "<kind>_sd_hu" of the kinds there are, and the total.
+    """Turns maps in unit CT into HU: "ct" and "<kind>_sd_hu" of the kinds there are.
 
     Like `maps` of kept tiles, each is made when it is asked for.
     """
@@ -197,8 +198,7 @@ def in_hu(
 class _InHu(Mapping[str, np.ndarray]):
     def __init__(self, maps: Mapping[str, np.ndarray], ct_window_hu: tuple[float, float]) -> None:
         self._maps, self._window_hu = maps, ct_window_hu
-        self._kinds = [kind for kind in ("aleatoric", "epistemic") if kind in maps]
-        kinds = [*self._kinds, "total"] if self._kinds else []
+        kinds = [kind for kind in ("aleatoric", "epistemic") if kind in maps]
         self._names = ["ct", *(f"{kind}_sd_hu" for kind in kinds)]
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -206,15 +206,50 @@ class _InHu(Mapping[str, np.ndarray]):
             raise KeyError(name)
         if name == "ct":
             return uncertainty.ct_hu(self._maps["ct"], self._window_hu)
-        kind = name.removesuffix("_sd_hu")
-        kinds = self._kinds if kind == "total" else [kind]
-        variance = self._maps[kinds[0]]
-        for other in kinds[1:]:
-            variance = variance + self._maps[other]
-        return uncertainty.sd_hu(variance, self._window_hu)
+        return uncertainty.sd_hu(self._maps[name.removesuffix("_sd_hu")], self._window_hu)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def delivered(
+    unit: Mapping[str, np.ndarray],
+    volume: store.Pyramid,
+    ct_window_hu: tuple[float, float],
+    *,
+    scaled: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Maps as they are written: on the grid of the MR as it came, the CT in whole HU.
+
+    Args:
+        unit: maps of `predict_volume`, unit CT.
+        volume: the prepared MR.
+        ct_window_hu: what the CT is clipped to, like the truth of the training.
+        scaled: what calibration makes of a map of deviations; None where it was not run.
+
+    Returns:
+        The CT, int16 (z, y, x), and float32 maps in HU: "aleatoric_sd_hu" and "epistemic_sd_hu", as
+        far as the network has them, and "total_sd_hu", where it has one of them.
+
+    Raises:
+        RuntimeError: the CT is not finite.
+    """
+    maps = in_hu(unit, ct_window_hu)
+    # One map at a time: of a whole body each has half a gigabyte.
+    on_mr = functools.partial(resampling.restore, prepared=volume.grid, source=volume.source)
+    ct_hu = on_mr(maps["ct"], fill=ct_window_hu[0])
+    if not np.isfinite(ct_hu).all():
+        raise RuntimeError("the network's CT is not finite; train again in float32")
+    whole_hu = np.rint(intensity.clip_hu(ct_hu, ct_window_hu)).astype(np.int16)
+    del ct_hu
+    sd_hu = {}
+    for name in maps:
+        if name != "ct":
+            own = maps[name] if scaled is None else scaled(maps[name])
+            sd_hu[name] = on_mr(own, fill=0.0)
+    if sd_hu:
+        sd_hu["total_sd_hu"] = functools.reduce(np.hypot, sd_hu.values())
+    return whole_hu, sd_hu

@@ -71,7 +71,7 @@ def _validate(
     for volume in volumes:
         stores = volume.pyramids
         unit = synthesis.predict_volume(stores["mr"], compute, tiling, label="validate")["ct"]
-        pct_hu = intensity.unit_to_ct(unit, window_hu)
+        pct_hu = intensity.clip_hu(intensity.unit_to_ct(unit, window_hu), window_hu)
         ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == preparation.BODY
         error_hu = np.abs(pct_hu - ct_hu)
         found.append(_mae_hu(error_hu[body], ct_hu[body]))

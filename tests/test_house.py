@@ -36,6 +36,7 @@ FLOORS = (
         "synthesis",
         "planning",
         "assembly",
+        "origin",
         "validation",
         "calibration",
         "comparison",

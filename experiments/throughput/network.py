@@ -21,6 +21,7 @@ import numpy as np
 from experiments.throughput import alone
 from multires_tf import assembly
 from multires_tf import config as configs
+from multires_tf.data import windows
 
 GIB_PER_KIB = 1 / 1024**2
 # In this order: a layer of a head is one of the objective's, too.
@@ -75,7 +76,12 @@ def _measure(config: configs.Config, rounds: int) -> dict[str, Any]:
         global_clipnorm=settings.gradient_clip or None,
     )
     objective.compile(adam, jit_compile=training.compiled())
-    batch = {tensor.name: _random(tensor, config) for tensor in objective.inputs}
+    law = {"window": config.network.window, "scales": nets.scales}
+    boxes = windows.branch_windows((0, 0, 0), config.training_tile, **law)
+    batch = {
+        tensor.name: _random(tensor.name, config.sampling.batch, boxes)
+        for tensor in objective.inputs
+    }
     mr = [batch[f"mr_{scale}"] for scale in nets.scales]
     seconds = {
         "step": _timed(lambda: objective.train_on_batch(batch), rounds),
@@ -104,13 +110,13 @@ def _timed(call: Any, rounds: int) -> list[float]:
     return times
 
 
-def _random(tensor: Any, config: configs.Config) -> np.ndarray:
-    """Values for one input, of the size that the config's windows have."""
-    if tensor.name == "draw":
-        return np.zeros((config.sampling.batch, 2), np.int32)
-    edges = config.network.window
-    values = np.random.default_rng(0).random((config.sampling.batch, *edges, 1), np.float32)
-    return np.ones_like(values) if tensor.name.startswith("weight") else values
+def _random(name: str, batch: int, boxes: dict[int, windows.Window]) -> np.ndarray:
+    """Values for one input, as large as the branch of its scale reads in training."""
+    if name == "draw":
+        return np.zeros((batch, 2), np.int32)
+    size = boxes[int(name.rpartition("_")[2])].size
+    values = np.random.default_rng(0).random((batch, *size, 1), np.float32)
+    return np.ones_like(values) if name.startswith("weight") else values
 
 
 def _shares(call: Any) -> dict[str, str]:

@@ -6,10 +6,11 @@ Keras paths, and the position (step, history, spacing) as JSON text.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,9 @@ def load(path: pathlib.Path, variables: Sequence[Any]) -> dict[str, Any]:
     Raises:
         errors.UserError: the file is cut short, or belongs to another network.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        position = json.loads(arrays.pop(_POSITION).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = f"not a whole checkpoint ({type(error).__name__})"
-        raise errors.UserError(f"{path}: {reason}; train again, or bring an intact copy") from None
+    with _opened(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+        place = json.loads(arrays.pop(_POSITION).tobytes())
     for index, variable in enumerate(variables):
         value = arrays.get(_name(index, variable))
         if value is None or value.shape != tuple(variable.shape):
@@ -56,7 +53,24 @@ def load(path: pathlib.Path, variables: Sequence[Any]) -> dict[str, Any]:
             raise errors.UserError(f"{path}: {reason}; it belongs to another network")
     for index, variable in enumerate(variables):
         variable.assign(arrays[_name(index, variable)])
-    return position
+    return place
+
+
+def position(path: pathlib.Path) -> dict[str, Any]:
+    """The position that was saved, without the variables; raises as `load`."""
+    with _opened(path) as archive:
+        return json.loads(archive[_POSITION].tobytes())
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+    """The archive; what cannot be read of it is the user's mistake."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        reason = f"not a whole checkpoint ({type(error).__name__})"
+        raise errors.UserError(f"{path}: {reason}; train again, or bring an intact copy") from None
 
 
 def _name(index: int, variable: Any) -> str:

@@ -53,8 +53,8 @@ class History:
         runfolder.write_text(path, "\n".join(lines) + "\n")
 
     def best(self) -> tuple[int, float]:
-        """Step and value of the lowest validation MAE in HU; (0, inf) before the first."""
-        scored = [(r["step"], r["val_mae_hu"]) for r in self.rows if r["val_mae_hu"] is not None]
+        """Step and value of the lowest finite validation MAE in HU; (0, inf) before the first."""
+        scored = [(r["step"], r["val_mae_hu"]) for r in self.rows if _is_finite(r["val_mae_hu"])]
         return min(scored, key=lambda pair: pair[1], default=(0, math.inf))
 
     def waiting_share(self) -> float:
@@ -67,15 +67,27 @@ class History:
         """Change of the mean loss over the last `window` steps, as a share of that before.
 
         Kläser et al. 2020, section 2.3: "a sub 5% loss change over a period of 5000 iterations".
-        None before two windows have passed.
+        Each row counts by its steps. None before two windows have passed.
         """
         if not self.rows or self.rows[-1]["step"] < 2 * self.window:
             return None
         end, window = self.rows[-1]["step"], self.window
-        last = _mean(r["loss"] for r in self.rows if end - window < r["step"])
-        rows = (r for r in self.rows if end - 2 * window < r["step"] <= end - window)
-        before = _mean(r["loss"] for r in rows)
+        before, last = (
+            self._mean_loss(end - 2 * window, end - window),
+            self._mean_loss(end - window, end),
+        )
         return abs(last - before) / abs(before) if before else None
+
+    def _mean_loss(self, first: int, last: int) -> float:
+        """Over the steps of the rows that end after `first` and not after `last`."""
+        ends = [0, *(row["step"] for row in self.rows)]
+        chosen = [
+            (row["step"] - start, row["loss"])
+            for start, row in zip(ends[:-1], self.rows, strict=True)
+            if first < row["step"] <= last
+        ]
+        steps = sum(count for count, _ in chosen)
+        return sum(count * loss for count, loss in chosen) / steps if steps else math.nan
 
     def converged(self, change: float) -> bool:
         """Whether the loss has changed by less than `change`; 0 never converges."""
@@ -83,9 +95,8 @@ class History:
         return bool(change) and found is not None and found < change
 
 
-def _mean(values: Any) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed) if listed else math.nan
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _cell(value: float | None) -> str:

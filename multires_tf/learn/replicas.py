@@ -99,7 +99,8 @@ def together(strategy: tf.distribute.Strategy) -> Iterator[None]:
     except _LOST as error:
         if workers(strategy) == 1:
             raise
+        reason = str(error).strip().partition("\n")[0][:200]
         raise errors.Interruption(
             "another worker has gone, so this one stops too; start all of them again with the same "
-            "command, and the run continues from its last checkpoint"
+            f"command, and the run continues from its last checkpoint ({reason})"
         ) from error

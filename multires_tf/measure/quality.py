@@ -58,7 +58,7 @@ def prepared_subject(
     size = (columns * max(extent_mm[2] * scale + 0.1, 1.7), sum(heights) * scale + 1.0)
     figure = Figure(figsize=size, dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=9, parse_math=False)
     panels = figure.subplots(2, columns, squeeze=False, height_ratios=heights)
     for row, (cut, axes, name) in zip(panels, cuts, strict=True):
         aspect = spacing_mm[axes[0]] / spacing_mm[axes[1]]

@@ -6,6 +6,7 @@ import dataclasses
 import html
 import importlib.resources
 import string
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def _row(one: Checked) -> str:
     low, high = after["jacobian"]
     label = html.escape(one.subject)
     flags = f'<p class="flags">{html.escape(one.flags)}</p>' if one.flags else ""
-    source = html.escape(one.picture, quote=True)
+    source = html.escape(urllib.parse.quote(one.picture))
     return f"""<section>
 <h2>{label} <small>{html.escape(one.split)}</small></h2>
 {flags}

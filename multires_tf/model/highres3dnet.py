@@ -80,11 +80,22 @@ def body(bin_: Any, prefix: str, x: Any, h: Any, shape: Trunk, draw: Any) -> Any
     return _dilated(bin_, f"{prefix}.stage_end", x, dilation, 1)
 
 
-def series(bin_: Any, prefix: str, x: Any, widths: tuple[int, ...]) -> Any:
-    """Builds 1x1x1 convolutions with norm and PReLU: all but the last of a series."""
+def series(
+    bin_: Any, prefix: str, x: Any, widths: tuple[int, ...], *, reads: str | None = None
+) -> Any:
+    """Builds 1x1x1 convolutions with norm and PReLU: all but the last of a series.
+
+    Args:
+        bin_: where the layers are.
+        prefix: of the layers' names.
+        x: (B, Z, Y, X, channels).
+        widths: of the convolutions.
+        reads: precision of the first one; None: the policy's.
+    """
     for number, width in enumerate(widths, 1):
         name = f"{prefix}.fc_{number}"
-        x = bin_.conv(f"{name}.conv", x, width, kernel=1)
+        dtype = reads if number == 1 else None
+        x = bin_.conv(f"{name}.conv", x, width, kernel=1, dtype=dtype)
         x = bin_.active(x, f"{name}.norm", f"{name}.prelu")
     return x
 

@@ -71,7 +71,10 @@ def affine(x: Any, scale: Any, offset: Any) -> Any:
 
 def plain_affine(x: Any, scale: Any, offset: Any) -> Any:
     """`affine` in keras.ops alone; the factors may have any shape that broadcasts."""
-    return x * ops.cast(scale, x.dtype) + ops.cast(offset, x.dtype)
+    kind = x.dtype
+    wide = "float64" if kind == "float64" else "float32"
+    made = ops.cast(x, wide) * ops.cast(scale, wide) + ops.cast(offset, wide)
+    return ops.cast(made, kind)
 
 
 def affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:

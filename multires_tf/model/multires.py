@@ -93,14 +93,18 @@ class MultiRes:
             outputs["log_var"] = self._head(bin_, "log_var", maps, self.initial_log_var, draw)
         return outputs
 
-    def channels(self) -> tuple[float, float]:
+    def channels(self, *, slabs: bool) -> tuple[float, float]:
         """Channels of a branch in memory: at its worst moment, and shared by all draws.
 
         The worst moment is a residual sum of the widest stage: both terms, the sum, and what the
-        last convolution has read.
+        last convolution has read; or, where 1x1x1 series do not go slab by slab, the widest of
+        them before, in and after its norm.
         """
+        busy = 4.0 * max(self.trunk.filters)
+        if not slabs:
+            busy = max(busy, 3.0 * max((*self.fc, *self.head), default=0))
         shared = 2 * self.trunk.filters[0] if self.everywhere else self.fc[-1]
-        return 4.0 * max(self.trunk.filters), shared
+        return busy, shared
 
     def _begun(self, bin_: Any, name: str, mr: Any) -> list:
         start = highres3dnet.stem(bin_, name, mr, self.trunk)
@@ -117,15 +121,24 @@ class MultiRes:
         return self._estimate(bin_, name, x, self.fc, self.initial_ct, draw)
 
     def _head(self, bin_: Any, name: str, maps: Any, initial: float, draw: Any) -> Any:
-        return self._estimate(bin_, name, maps, self.head, initial, draw)
+        # The heads read HU: in half precision these would come in steps of 8 and 16.
+        return self._estimate(bin_, name, maps, self.head, initial, draw, reads="float32")
 
     def _estimate(
-        self, bin_: Any, name: str, x: Any, widths: tuple[int, ...], initial: float, draw: Any
+        self,
+        bin_: Any,
+        name: str,
+        x: Any,
+        widths: tuple[int, ...],
+        initial: float,
+        draw: Any,
+        *,
+        reads: str | None = None,
     ) -> Any:
         """A 1x1x1 series and its last convolution, behind the series' dropped layer."""
 
         def estimate(part: Any) -> Any:
-            part = highres3dnet.series(bin_, name, part, widths)
+            part = highres3dnet.series(bin_, name, part, widths, reads=reads)
             part = bin_.drop(f"{name}.drop", part, draw)
             return bin_.output(f"{name}.out", part, initial=initial, norm=self.output_norm)
 

@@ -75,8 +75,17 @@ class Parts:
             self._made[name] = factory(name=name, **kwargs)
         return self._made[name]
 
-    def conv(self, name: str, x: Any, filters: int, kernel: Any = 3, *, bias: bool = False) -> Any:
-        """A convolution with zero padding, He-initialised."""
+    def conv(
+        self,
+        name: str,
+        x: Any,
+        filters: int,
+        kernel: Any = 3,
+        *,
+        bias: bool = False,
+        dtype: str | None = None,
+    ) -> Any:
+        """A convolution with zero padding, He-initialised; `dtype` None is the policy's."""
         initial = keras.initializers.HeNormal(seed=self._seed_of(name))
         return self.make(
             name,
@@ -85,6 +94,7 @@ class Parts:
             kernel_size=kernel,
             use_bias=bias,
             kernel_initializer=initial,
+            dtype=dtype,
         )(x)
 
     def active(self, x: Any, norm: str, prelu: str, *, fold: int = 1) -> Any:

@@ -15,7 +15,7 @@ So a draw is a narrower network, equal to the masked one up to rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -26,6 +26,12 @@ from multires_tf.model import draws, kernels, networks
 
 # A series of 1x1x1 convolutions, up to 184 wide, works on about so many voxels at a time.
 _SLAB_VOXELS = 1 << 17
+
+
+def norms_by_window(layers: Iterable[Any]) -> bool:
+    """Whether a network's norms take statistics of the window, which must then stay whole."""
+    first = next((layer for layer in layers if hasattr(layer, "affine")), None)
+    return first is not None and first.affine() is None  # all of a network are of one kind
 
 
 class Draws:
@@ -133,17 +139,26 @@ class ThinParts:
         )
         return _Dropped(x, kept, layer.keep)
 
-    def output(self, name: str, x: Any, *, norm: str = "none", **_: Any) -> _Convolution:
+    def output(self, name: str, x: Any, *, norm: str = "none", **_: Any) -> Any:
         """The last convolution, with its norm if it has one, in float32."""
         last = self.conv(name, x)
         if norm == "none":
             return last
-        scale, offset = self._trained[f"{name}_norm"].affine()
+        layer = self._trained[f"{name}_norm"]
+        affine = layer.affine()
+        if affine is None:
+            return layer(last.tensor())
+        scale, offset = affine
         return last.followed_by(np.asarray(scale), np.asarray(offset), None)
 
     def voxelwise(self, function: Callable[[Any], Any], x: Any) -> Any:
-        """Applies a function of single voxels to slabs along z: wide series stay small."""
+        """Applies a function of single voxels to slabs along z: wide series stay small.
+
+        Norms with statistics of the window need it whole.
+        """
         x = _tensor(x)
+        if norms_by_window(self._trained.values()):
+            return function(x)
         batch, depth, height, width, _ = x.shape
         wanted = max(1, _SLAB_VOXELS // (batch * height * width))
         slab = max(d for d in range(1, min(wanted, depth) + 1) if depth % d == 0)

@@ -51,7 +51,7 @@ class UNet:
         """Builds all but the output; there is no dropout."""
         return [[body(bin_, inputs[0], self.shape)]]
 
-    def channels(self) -> tuple[float, float]:
+    def channels(self, *, slabs: bool) -> tuple[float, float]:
         """Channels in memory, as multires.MultiRes has them: around the upper concatenation."""
         return 5.0 * self.shape.base, self.shape.extra_width
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from multires_tf import assembly, calibration, errors, progress, runfolder, runtime, synthesis
+import numpy as np
+
+from multires_tf import (
+    assembly,
+    calibration,
+    errors,
+    origin,
+    progress,
+    runfolder,
+    runtime,
+    synthesis,
+)
 from multires_tf import config as configs
-from multires_tf.data import preparation
+from multires_tf.data import geometry, preparation, resampling, store
 from multires_tf.measure import intervals
 
 SPLIT = "validation"
@@ -25,11 +36,12 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
         seed: of the draws.
 
     Raises:
-        errors.UserError: nothing trained, or no validation subject.
+        errors.UserError: nothing trained, or no validation subject that trained nothing.
     """
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(assembly.best(folder), "train")
+    origin.refuse_trained(folder, SPLIT)
     volumes = assembly.training_volumes(folder, SPLIT)
     made = {
         "checkpoint": assembly.fingerprint(folder),
@@ -63,17 +75,24 @@ def _fit(
     for volume in progress.bar(volumes, words="calibrate"):
         stores = volume.pyramids
         unit = synthesis.predict_volume(stores["mr"], compute, tiling, label=volume.subject)
-        maps = synthesis.in_hu(unit, config.intensity.ct_window_hu)
-        body = stores["mask"].read_all() == preparation.BODY
-        total = maps.get("total_sd_hu")
-        ct_hu = stores["ct"].read_all()[body]
-        fit.add(maps["ct"][body], ct_hu, None if total is None else total[body])
+        # What `predict` delivers and `evaluate` scores, not what the network says.
+        pct_hu, sd_hu = synthesis.delivered(unit, stores["mr"], config.intensity.ct_window_hu)
+        body, total = stores["mask"].read_all() == preparation.BODY, sd_hu.get("total_sd_hu")
+        fit.add(
+            _on_prepared_grid(pct_hu, stores["mr"])[body],
+            stores["ct"].read_all()[body],
+            None if total is None else _on_prepared_grid(total, stores["mr"])[body],
+        )
     try:
         return fit.calibration()
     except ValueError as error:
         raise errors.UserError(
             f"{folder.cohort}: {error}; look at the validation subjects"
         ) from None
+
+
+def _on_prepared_grid(array: np.ndarray, mr: store.Pyramid) -> np.ndarray:
+    return resampling.interpolate(geometry.to_image(array, mr.source), mr.grid)
 
 
 def _lines(kept: calibration.Kept | None) -> list[str]:

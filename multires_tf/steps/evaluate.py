@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, comparison, errors, progress, runfolder, tables
+from multires_tf import assembly, comparison, errors, origin, progress, runfolder, tables
 from multires_tf.data import attenuation, cohort
 from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
 
@@ -40,10 +40,12 @@ def run(*, workdir: pathlib.Path) -> list[str]:
         A table for the terminal, and the paths.
 
     Raises:
-        errors.UserError: nothing was prepared or predicted, or a prediction cannot be compared.
+        errors.UserError: nothing was prepared or predicted, a prediction cannot be compared, or a
+            test subject has trained the network.
     """
     folder = runfolder.RunFolder(workdir)
     subjects = assembly.subjects(folder, SPLIT)
+    origin.refuse_trained(folder, SPLIT)
     for subject in subjects:
         folder.need(folder.prediction(subject) / "ct.nii.gz", "predict")
     _refuse_truth(folder)

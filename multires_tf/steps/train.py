@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from multires_tf import assembly, errors, runfolder, runtime, strict, validation
+from multires_tf import assembly, errors, origin, runfolder, runtime, strict, validation
 from multires_tf import config as configs
-from multires_tf.data import checksums, pipeline
+from multires_tf.data import pipeline
 
 # Re-estimation reads windows of its own, apart from those that training sees.
 _STATISTICS_SEED = 1_000_003
@@ -104,7 +104,7 @@ class _Session:
         session = cls(folder, config, strategy, nets, objective, rule, training, held_out, record)
         record.restore(session.variables)
         if record.chief:
-            session.check_stores()
+            record.facts |= origin.facts(folder, training, held_out, record.facts)
         replicas.agree(strategy, record.step)
         return session
 
@@ -112,19 +112,6 @@ class _Session:
     def variables(self) -> list[Any]:
         """Everything that a step changes; the network's come first, so that it can load alone."""
         return [*self.nets.plain.variables, *self.rule.variables]
-
-    def check_stores(self) -> None:
-        """Refuses volumes that have changed since the run began; notes what they are now."""
-        stores = assembly.stores(self.folder, (*self.training, *self.held_out))
-        known = self.record.facts.get("stores", {})
-        now = checksums.marks(stores, known)
-        if known:
-            checksums.check(stores, now, known)
-        self.record.facts |= {
-            "stores": now,
-            "spacing_mm": assembly.spacing_mm(self.training),
-            "mr_statistics": assembly.mr_statistics(self.training),
-        }
 
     @functools.cached_property
     def step_function(self) -> Any:

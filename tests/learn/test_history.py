@@ -26,6 +26,7 @@ def test_rows_keep_full_precision_and_leave_absent_cells_empty(tmp_path):
 def test_the_best_step_has_the_lowest_validation_error():
     assert _history([1, 1, 1], [90.0, 70.0, 80.0]).best() == (20, 70.0)
     assert _history([1]).best() == (0, math.inf)
+    assert _history([1, 1], [math.nan, 70.0]).best() == (20, 70.0)
 
 
 def test_convergence_compares_two_windows_of_steps():
@@ -38,6 +39,14 @@ def test_convergence_compares_two_windows_of_steps():
     assert not flat.converged(0)  # switched off
     assert not _history(losses, window=30).converged(0.05)  # not two windows yet
     assert _history(losses, window=30).loss_change() is None
+
+
+def test_convergence_weighs_rows_by_their_steps():
+    made = history.History(window=30, last_step=1000)
+    # Rows of 10 and 20 steps: (10 x 6 + 20 x 3) / 30 = 4, then (20 x 4.5 + 10 x 0) / 30 = 3.
+    for step, loss in ((10, 6.0), (30, 3.0), (50, 4.5), (60, 0.0)):
+        made.add(step=step, loss=loss, seconds=1.0)
+    assert made.loss_change() == 0.25
 
 
 def test_convergence_of_a_negative_loss_uses_its_size():

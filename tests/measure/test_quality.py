@@ -19,6 +19,13 @@ def test_the_picture_is_a_png_that_shows_both_outlines():
     assert np.count_nonzero((blue > 0.8) & (red < 0.5)) > 100
 
 
+def test_names_are_no_mathematics_and_links_no_fragments():
+    mask = np.full((8, 8, 8), 2, np.uint8)
+    assert quality.prepared_subject(mask / 2.0, mask, mask, spacing_mm=(1.0,) * 3, title="p$_$")
+    odd = quality_page.Checked("a#b?", "train", "", "a#b?50%41.png", record(0.99))
+    assert 'src="a%23b%3F50%2541.png"' in quality_page.render("run", [odd])
+
+
 def test_squares_of_both_alternate():
     board = quality._checkerboard(np.zeros((4, 4)), np.full((4, 4), 1000.0), (20.0, 20.0))
     assert board.tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]]

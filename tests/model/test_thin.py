@@ -73,13 +73,23 @@ def test_a_u_net_and_an_output_norm(triplet):
     assert _worst(network.outputs(network.shared(mr), None), unet.plain(mr)) < 1e-5
 
 
-def test_slabs_change_nothing(small, triplet, monkeypatch):
-    nets, mr = _settled(small(dropout="late", norm="batch")), triplet()
+@pytest.mark.parametrize("norm", ["batch", "renorm", "none", "group", "instance", "local"])
+def test_slabs_change_nothing(small, triplet, monkeypatch, norm):
+    kind = {"norm": "batch", "batch_statistics": "local"} if norm == "local" else {"norm": norm}
+    nets, mr = _settled(small(dropout="late", **kind)), triplet()
     network = thin.Draws(nets)
     whole = network.outputs(network.shared(mr), (0, 0))
     monkeypatch.setattr(thin, "_SLAB_VOXELS", 600)  # two slices of 16 x 16 are a slab
     slabs = network.outputs(network.shared(mr), (0, 0))
     assert _worst(slabs, whole) < 1e-6
+
+
+def test_an_output_with_local_statistics(small, triplet):
+    kind = {"norm": "batch", "batch_statistics": "local", "output_norm": "batch"}
+    nets, mr = _settled(small(dropout="late", **kind)), triplet()
+    network = thin.Draws(nets)
+    masked = nets.sampler([*mr, keras.ops.convert_to_tensor([(0, 3)], "int32")])
+    assert _worst(network.outputs(network.shared(mr), (0, 3)), masked) < 1e-5
 
 
 def test_half_of_the_channels_are_half_of_the_work():

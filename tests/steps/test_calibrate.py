@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from multires_tf import assembly, calibration, config, errors, runtime, synthesis
+from multires_tf.learn import checkpoints
 from multires_tf.steps import calibrate
 
 # Said everywhere: 50 HU, with sd 30 and 40 HU. The validation subject has 20 HU, in a ninth 400.
@@ -17,7 +18,7 @@ ZMS = (8 * (30 / 50) ** 2 + (350 / 50) ** 2) / 9
 def trained(known_run, monkeypatch):
     """The known run with a checkpoint, and how often its network was asked."""
     known_run.folder.checkpoints.mkdir()
-    assembly.best(known_run.folder).write_bytes(b"weights")
+    checkpoints.save(assembly.best(known_run.folder), [], {"step": 1})
     settings = config.parse(known_run.folder.config)
     calls = []
 
@@ -47,6 +48,20 @@ def test_scale_and_half_widths_by_hand(trained):
     assert "soft ±35" in lines[1]
 
 
+def test_it_is_fitted_to_what_is_delivered(trained, monkeypatch):
+    """Whole HU within the window: -1060.4 HU is delivered as -1024."""
+    folder, _ = trained
+
+    def compute(inputs):
+        shape = inputs[0][0, ..., 0].shape
+        return {"ct": np.full(shape, (1024 - 1060.4) / 4095, np.float32)}
+
+    monkeypatch.setattr(synthesis, "monte_carlo", lambda *_, **__: compute)
+    calibrate.run(workdir=folder.root)
+    widths = calibration.load(folder).values.half_widths_hu
+    assert widths["air"]["80"] == pytest.approx(20 + 1024, abs=1)
+
+
 def test_it_is_fitted_once_a_checkpoint(trained):
     folder, calls = trained
     calibrate.run(workdir=folder.root)
@@ -55,7 +70,7 @@ def test_it_is_fitted_once_a_checkpoint(trained):
     assert len(calls) == once and calibration.path(folder).read_bytes() == kept
     calibrate.run(workdir=folder.root, samples=5)
     assert len(calls) == 2 * once
-    assembly.best(folder).write_bytes(b"other weights")
+    checkpoints.save(assembly.best(folder), [], {"step": 2})
     with pytest.raises(errors.UserError, match=r"another checkpoint; run 'calibrate' again"):
         calibration.load(folder)
     calibrate.run(workdir=folder.root)
