@@ -91,7 +91,6 @@ def load(
         derived = functools.partial(
             outputs.blurred_mu,
             mumap=extras.mumap,
-            spacing_mm=position["spacing_mm"],
             ct_window_hu=config.intensity.ct_window_hu,
         )
     compute = synthesis.monte_carlo(
@@ -193,7 +192,11 @@ class Predictor:
         began = time.perf_counter()
         tiling = self._tiling(volume, job.name)
         kept = tiles.Kept(work / "tiles", self._fingerprint(volume, tiling))
-        unit = synthesis.predict_volume(volume, self.compute, tiling, kept=kept, label=job.name)
+        compute = self.compute
+        if self.extras.mumap is not None and self.extras.mumap.pet_fwhm_mm > 0:
+            # Each draw is blurred on the subject's own grid, which may be no training subject's.
+            compute = functools.partial(compute, spacing_mm=volume.spacing_mm)
+        unit = synthesis.predict_volume(volume, compute, tiling, kept=kept, label=job.name)
         window_hu = self.config.intensity.ct_window_hu
         scaled = self.calibration.scaled if self.calibration else None
         ct_hu, sd_hu = synthesis.delivered(unit, volume, window_hu, scaled=scaled)

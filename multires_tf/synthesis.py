@@ -14,7 +14,7 @@ from multires_tf import progress
 from multires_tf.data import blending, intensity, pipeline, resampling, store, tiles, windows
 from multires_tf.model import uncertainty
 
-Compute = Callable[[list[np.ndarray]], dict[str, np.ndarray]]
+Compute = Callable[..., dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ def monte_carlo(
     samples: int,
     seed: int,
     stabiliser: float = 0.0,
-    derived: Callable[[np.ndarray], np.ndarray] | None = None,
+    derived: Callable[..., np.ndarray] | None = None,
 ) -> Compute:
     """Draws: the mean and the variances over `samples` sub-networks, in unit CT.
 
@@ -139,7 +139,8 @@ def monte_carlo(
         seed: of the draws.
         stabiliser: of the likelihood (losses.GaussianNLL), in unit variance.
         derived: makes another map (Z, Y, X) of each draw's CT, where the draws' variance of that
-            map is wanted and does not follow from the CT's own: a blurred one, for instance.
+            map is wanted and does not follow from the CT's own: a blurred one, for instance. It
+            takes the keywords that the function returned here is called with.
 
     Returns:
         Function to the maps "ct", "aleatoric" and "epistemic" (variances) that the network has, and
@@ -153,14 +154,14 @@ def monte_carlo(
     network = thin.Draws(nets)
     chosen = [(seed, index) for index in range(samples)] if nets.sampler else [None]
 
-    def compute(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def compute(inputs: list[np.ndarray], **facts: Any) -> dict[str, np.ndarray]:
         draws, others = uncertainty.Accumulator(), uncertainty.Accumulator()
         shared = network.shared([tf.constant(i) for i in inputs])
         for draw in chosen:
             maps = _maps(network.outputs(shared, draw), stabiliser)
             draws.add(**maps)
             if derived is not None:
-                others.add(derived(maps["ct"]))
+                others.add(derived(maps["ct"], **facts))
         variance = others.estimate().epistemic_variance if derived is not None else None
         present = _present(draws.estimate())
         return present if variance is None else {**present, "derived": variance}

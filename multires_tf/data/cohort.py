@@ -83,6 +83,7 @@ def _discover_folder(folder: Path, faults: dict[str, str] | None) -> list[Subjec
         if not entry.is_dir() or entry.name.startswith("."):
             continue
         try:
+            _check_name(entry.name, str(folder))
             mr, ct = _pair(entry)
         except errors.UserError as error:
             if faults is None:
@@ -169,10 +170,7 @@ def _check_columns(columns: list[str], path: Path) -> None:
 def _subject(row: dict[str, str | None], path: Path, line: int) -> Subject:
     value = {name: (row.get(name) or "").strip() for name in COLUMNS}
     name, split = value["subject"], value["split"]
-    if not name or len(name.encode()) > 100 or name[0] == "." or re.search(_NO_NAME, name):
-        raise errors.UserError(
-            f"{path}, line {line}: subject '{name}' cannot name a folder; use letters and digits"
-        )
+    _check_name(name, f"{path}, line {line}")
     if split and split not in SPLITS:
         raise errors.UserError(
             f"{path}, line {line}: split '{split}' of {name}; use {', '.join(SPLITS)}"
@@ -180,6 +178,14 @@ def _subject(row: dict[str, str | None], path: Path, line: int) -> Subject:
     ct, mask = (path.parent / value[role] if value[role] else None for role in ("ct", "mask"))
     mr = path.parent / value["mr"] if value["mr"] else _with_stations(name, ct, path, line)
     return Subject(name, mr, ct, mask, split, value["flags"])
+
+
+def _check_name(name: str, where: str) -> None:
+    """Refuses what could not be written into the table and read back, or name a folder."""
+    long = len(name.encode()) > 100
+    if not name or long or name[0] == "." or name != name.strip() or re.search(_NO_NAME, name):
+        advice = "use letters and digits"
+        raise errors.UserError(f"{where}: subject '{name}' cannot name a folder; {advice}")
 
 
 def _check_unique(subjects: Sequence[Subject], path: Path) -> None:

@@ -78,6 +78,8 @@ def mr_in_its_own_frame(image: sitk.Image, *, zero_is_outside: bool) -> Mr:
     if zero.all():
         raise errors.UserError("the MR is zero everywhere; give an image with a body")
     body = masks.mr_body(mr, geometry.of_image(image).spacing_mm, outside=zero)
+    if not body.any():
+        raise errors.UserError("the MR shows no body; give a scan, not a mask or a map")
     return Mr(image, source, zero, body)
 
 

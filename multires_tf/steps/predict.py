@@ -59,6 +59,7 @@ def run(
         raise errors.UserError("--input and --output: give both, or none for the test subjects")
     if pet_fwhm_mm and mumap is None:
         raise errors.UserError("--pet_fwhm_mm: blurs the attenuation map; give --mumap as well")
+    output = output.absolute() if output else None  # "." has no name that files could lie beside
     attenuation = None if mumap is None else outputs.Mumap(mumap, pet_fwhm_mm)
     extras = outputs.Extras(attenuation, as_dicom, uncertain_above_hu)
     folder = runfolder.RunFolder(workdir)

@@ -199,7 +199,7 @@ def _network(settings: config.Config, provenance: dict[str, Any]) -> str:
 
 def _provenance(settings: config.Config, provenance: dict[str, Any]) -> list[tuple[str, str]]:
     facts = [("seed", str(settings.seed))]
-    keys = ("command", "commit", "started", "python", "system")
+    keys = ("commit", "started", "python", "system")
     facts += [(key, str(provenance[key])) for key in keys if provenance.get(key)]
     packages = provenance.get("packages") or {}
     if packages:
