@@ -63,10 +63,15 @@ class Preparer:
             loaded["mask"] = images.read(one.mask)
         return loaded
 
-    def find_landmarks(self, training: Sequence[cohort.Subject]) -> None:
+    def find_landmarks(
+        self, training: Sequence[cohort.Subject], *, faults: dict[str, str] | None = None
+    ) -> None:
         """Writes the landmarks of the training subjects' MR, if the config asks for them.
 
         Those that are there stay: a run that goes on, or NiftyNet's own.
+
+        Args:
+            faults: gets {subject: what is wrong with its MR} instead of an error, where given.
 
         Raises:
             errors.UserError: an MR shows no body.
@@ -74,12 +79,18 @@ class Preparer:
         settings = self.config.intensity
         if settings.mr_landmarks == "none" or self.folder.landmarks.exists():
             return
-        found = [
-            intake.percentiles(
-                self.config, images.read(one.mr, series=self.series, modality="MR"), one.mr
-            )
-            for one in progress.bar(training, words="landmarks")
-        ]
+        found = []
+        for one in progress.bar(training, words="landmarks"):
+            try:
+                image = images.read(one.mr, series=self.series, modality="MR")
+                found.append(intake.percentiles(self.config, image, one.mr))
+            except errors.UserError as error:
+                if faults is None:
+                    raise
+                faults[one.subject] = str(error)
+        if not found:
+            reason = "no training subject's MR can be used for landmarks"
+            raise errors.UserError(f"{self.folder.landmarks}: {reason}; name others for training")
         nyul.write(self.folder.landmarks, nyul.landmarks(found))
 
     def prepare(self, one: cohort.Subject) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from multires_tf import errors, runfolder
 
-_PERCENTS = (1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99)
+PERCENTS = (1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99)
 # The quartiles between deciles are in the file, but do not bend the scale.
 _USED = (0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12)
 _NAME = "mr"
@@ -24,7 +24,7 @@ TOP = 100.0
 
 def percentiles(values: np.ndarray) -> np.ndarray:
     """Returns the 13 percentiles of an MR's intensities inside the body."""
-    return np.percentile(values, _PERCENTS)
+    return np.percentile(values, PERCENTS)
 
 
 def landmarks(cohort: Sequence[np.ndarray]) -> np.ndarray:
@@ -77,9 +77,9 @@ def read(path: Path) -> np.ndarray:
         lines = {}
     only = next(iter(lines.values())) if len(lines) == 1 else np.zeros(0)
     standard = lines.get(_NAME, only)
-    if len(standard) != len(_PERCENTS) or np.diff(standard).min() < 0:
+    if len(standard) != len(PERCENTS) or np.diff(standard).min() < 0:
         raise errors.UserError(
-            f"{path}: no line of '{_NAME}' and {len(_PERCENTS)} rising numbers;"
+            f"{path}: no line of '{_NAME}' and {len(PERCENTS)} rising numbers;"
             " remove it, and prepare makes one"
         )
     return standard

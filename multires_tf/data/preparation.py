@@ -49,7 +49,7 @@ class PreparedMr:
       body: bool, same shape; the body as the MR shows it.
       grid: the prepared grid.
       source: grid of the image as it came.
-      low, high: intensities of the image that became 0 and 1.
+      low, high: intensities of the image that became 0 and 1, or the ends of the landmarks.
       statistics: what `anatomy.statistics` says of it; tells strangers from the training cohort.
     """
 
@@ -159,8 +159,9 @@ def prepare_mr(
     if landmarks is None:
         unit = intensity.mr_to_unit(unit, low, high)
     else:
-        unit = nyul.standardised(unit, nyul.percentiles(array[mr.body]), landmarks)
-        unit = intensity.mr_to_unit(unit, 0.0, nyul.TOP)
+        found = nyul.percentiles(array[mr.body])
+        low, high = float(found[0]), float(found[-1])
+        unit = intensity.mr_to_unit(nyul.standardised(unit, found, landmarks), 0.0, nyul.TOP)
     unit[~field] = 0
     body = field & resampling.resample_mask(mr.body, own, grid, share=0.5)
     if not body.any():

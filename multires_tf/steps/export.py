@@ -14,6 +14,7 @@ import numpy as np
 
 from multires_tf import assembly, runfolder, runtime
 from multires_tf import config as configs
+from multires_tf.data import nyul
 
 # The network's own float32 noise is about 1e-6 of a unit; this is 0.4 HU.
 _TOLERANCE_UNIT = 1e-4
@@ -83,7 +84,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
             "step": position["step"],
             "spacing_mm": position["spacing_mm"],
             "ct_window_hu": config.intensity.ct_window_hu,
-            "mr_percentiles": config.intensity.mr_percentiles,
+            **_scaling(folder, config),
             "scales": config.network.scales,
             "window": config.network.window,
             "precision": precision,
@@ -94,6 +95,19 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
         f"a fresh process with TensorFlow alone agrees to {difference:.2g} HU",
         f"SavedModel: {folder.saved_model}",
     ]
+
+
+def _scaling(folder: runfolder.RunFolder, config: configs.Config) -> dict[str, Any]:
+    """What brings an MR to [0, 1]: percentiles inside its body, or those and the landmarks."""
+    settings = config.intensity
+    landmarks = nyul.of_run(folder.landmarks, settings.mr_landmarks)
+    if landmarks is not None:
+        landmarks = dict(zip(map(str, nyul.PERCENTS), (landmarks / nyul.TOP).tolist(), strict=True))
+    return {
+        "mr_bias_field": settings.mr_bias_field,
+        "mr_percentiles": settings.mr_percentiles if landmarks is None else None,
+        "mr_landmarks": landmarks,  # percentile: what it becomes
+    }
 
 
 def _endpoints(nets: Any, config: configs.Config) -> dict[str, tuple[Callable, dict[str, Any]]]:

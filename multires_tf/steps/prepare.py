@@ -17,6 +17,8 @@ from multires_tf.measure import quality_page
 # What the prepared volumes and the cohort depend on.
 _SECTIONS = ("seed", "spacing_mm", "register", "cohort", "intensity")
 
+# Between the flags of a subject.
+_BETWEEN_FLAGS = "; "
 # What came of a subject's registration.
 Record = dict[str, Any]
 
@@ -76,11 +78,16 @@ def run(
     with runfolder.locked(folder.lock):
         _tidy(folder)
         placed = _with_splits(folder, subjects, problems, config)
-        chosen.find_landmarks([one for one in placed if one.split == "train"])
+        training = [one for one in placed if one.split == "train"]
+        chosen.find_landmarks(training, faults=problems if keep_going else None)
         todo = [one for one in todo if one.subject not in problems]
         found = side_by_side(todo, chosen.prepare, words="prepare")
         problems |= {one.subject: words for one, words in found}
-        subjects = _with_splits(folder, subjects, problems, config)
+        # What was drawn stays: landmarks come from the training subjects.
+        subjects = [
+            dataclasses.replace(one, split="none") if one.subject in problems else one
+            for one in placed
+        ]
         records = {one.subject: chosen.record(one) for one in subjects}
         subjects = [_with_flags(one, records[one.subject]) for one in subjects]
         # What was trained refers to the config that is there; otherwise ours is the one.
@@ -140,7 +147,8 @@ def _with_splits(
 
 def _with_flags(one: cohort.Subject, record: Record | None) -> cohort.Subject:
     """Adds what the registration wants a person to look at."""
-    return dataclasses.replace(one, flags="; ".join(record["flags"])) if record else one
+    flags = [*filter(None, one.flags.split(_BETWEEN_FLAGS)), *(record["flags"] if record else ())]
+    return dataclasses.replace(one, flags=_BETWEEN_FLAGS.join(dict.fromkeys(flags)))
 
 
 def _write_page(

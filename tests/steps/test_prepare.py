@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from multires_tf import config as configs
-from multires_tf import errors, runfolder
+from multires_tf import errors, intake, runfolder
 from multires_tf.data import cohort, geometry, images, store
 from multires_tf.steps import prepare
 
@@ -252,9 +252,14 @@ def test_landmarks_are_those_of_the_training_subjects_and_are_kept(data, tmp_pat
     folder = runfolder.RunFolder(tmp_path / "run")
     name, *numbers = folder.landmarks.read_text().split()
     assert (name, len(numbers), float(numbers[0]), float(numbers[-1])) == ("mr", 13, 0.0, 100.0)
-    unit = store.open_pyramid(folder.volume("000", "mr")).read_all()
+    mr = store.open_pyramid(folder.volume("000", "mr"))
+    unit = mr.read_all()
     assert unit[BODY].min() == 0
     assert unit[BODY].max() == pytest.approx(1, abs=0.05)
+    # What became 0 and 1 are the ends of the landmarks, not the percentiles of the config.
+    image = images.read(data / "000" / "mr.nii.gz")
+    found = intake.percentiles(wanted, image, data)
+    assert (mr.attributes["mr_low"], mr.attributes["mr_high"]) == (found[0], found[-1])
     before = (folder.volume("000", "mr") / ".zattrs").stat().st_ino
     prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
     assert (folder.volume("000", "mr") / ".zattrs").stat().st_ino == before
@@ -262,6 +267,40 @@ def test_landmarks_are_those_of_the_training_subjects_and_are_kept(data, tmp_pat
     folder.landmarks.write_text("mr " + " ".join(str(n * n / 1.44) for n in range(13)) + "\n")
     prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
     assert (folder.volume("000", "mr") / ".zattrs").stat().st_ino != before
+
+
+def test_a_training_mr_without_a_body_gives_no_landmarks_and_moves_no_other(data, tmp_path):
+    for number in (4, 5):
+        write_subject(data / f"{number:03d}", number)
+    wanted, run = config("intensity.mr_landmarks=nyul"), tmp_path / "run"
+    prepare.run(workdir=tmp_path / "whole", config=wanted, data=data)
+    before = {one.subject: one.split for one in cohort.read(tmp_path / "whole" / "cohort.csv")}
+    bad = next(name for name, split in before.items() if split == "train")
+    flat = np.zeros(GRID.size, np.int16)
+    flat[0, 0, 0] = 1
+    images.write(flat, data / bad / "mr.nii.gz", grid=GRID)
+    with pytest.raises(errors.UserError, match=f"{bad}/mr.nii.gz: "):
+        prepare.run(workdir=run, config=wanted, data=data)
+    with pytest.raises(errors.PartlyDone) as partly:
+        prepare.run(workdir=run, config=wanted, data=data, keep_going=True)
+    assert any(line.startswith(f"left out: {bad}: ") for line in partly.value.lines)
+    after = {one.subject: one.split for one in cohort.read(run / "cohort.csv")}
+    assert after == {**before, bad: "none"}
+
+
+def test_flags_of_the_given_cohort_stay_beside_those_of_the_registration(data, tmp_path):
+    lines = [
+        "subject,mr,ct,flags",
+        *(f"{n:03d},{n:03d}/mr.nii.gz,{n:03d}/ct.nii.gz," for n in range(4)),
+    ]
+    (data / "cohort.csv").write_text("\n".join([lines[0], lines[1] + "hip implant", *lines[2:]]))
+    run = tmp_path / "run"
+    prepare.run(workdir=run, config=config(), data=data)
+    found = runfolder.RunFolder(run).registration("000")
+    found.write_text(json.dumps({**json.loads(found.read_text()), "flags": ["look here"]}))
+    for _ in range(2):
+        prepare.run(workdir=run, config=config(), data=data)
+        assert cohort.read(run / "cohort.csv")[0].flags == "hip implant; look here"
 
 
 def test_bodies_of_both_scans_are_in_the_store(data, tmp_path):
