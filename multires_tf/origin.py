@@ -29,27 +29,28 @@ def facts(
     Returns:
         "subjects" and "stores", by which a continued run is checked, "spacing_mm" (z, y, x), the
         grid that the network knows: the median over its training subjects, and "mr_statistics",
-        what anatomy.statistics said of each of them.
+        what anatomy.statistics said of each of them. Checkpoints go from hand to hand: subjects
+        are in them by a checksum of their names.
 
     Raises:
         errors.UserError: a volume, a split or its order has changed since the run began.
     """
     stores = {
-        f"{volume.subject}/{role}": run.volume(volume.subject, role)
+        f"{checksums.of_text(volume.subject)}/{role}": run.volume(volume.subject, role)
         for volume in (*training, *held_out)
         for role in volume.pyramids
     }
-    marks = checksums.marks(stores, known.get("stores", {}))
-    if "stores" in known:
-        checksums.check(stores, marks, known["stores"])
     subjects = {
-        "training": [volume.subject for volume in training],
-        "validation": [volume.subject for volume in held_out],
+        "training": [checksums.of_text(volume.subject) for volume in training],
+        "validation": [checksums.of_text(volume.subject) for volume in held_out],
     }
     if known.get("subjects", subjects) != subjects:
         reason = "subjects have changed their split or their order since the run began"
         advice = "bring the old table back, or begin a new run in another --workdir"
         raise errors.UserError(f"{run.cohort}: {reason}; {advice}")
+    marks = checksums.marks(stores, known.get("stores", {}))
+    if "stores" in known:
+        checksums.check(stores, marks, known["stores"])
     prepared = [volume.pyramids["mr"] for volume in training]
     statistics = [one.attributes.get("mr_statistics") for one in prepared]
     return {
@@ -70,7 +71,7 @@ def refuse_trained(run: runfolder.RunFolder, split: str) -> None:
     if not best.exists():
         return
     trained = checkpoints.position(best).get("subjects", {}).get("training", [])
-    found = sorted(set(trained) & set(assembly.subjects(run, split)))
+    found = [one for one in assembly.subjects(run, split) if checksums.of_text(one) in trained]
     if found:
         advice = "bring its old split back, or begin a new run in another --workdir"
         raise errors.UserError(

@@ -26,7 +26,7 @@ from multires_tf import (
     synthesis,
 )
 from multires_tf import config as configs
-from multires_tf.data import images, resampling, store, tiles
+from multires_tf.data import checksums, images, resampling, store, tiles
 from multires_tf.measure import intervals, novelty
 
 
@@ -59,6 +59,11 @@ class Job:
     target: pathlib.Path
     prepared: pathlib.Path | None = None
     series: str | None = None
+
+    @property
+    def series_mark(self) -> str | None:
+        """What files say of the series, whose UID they must not."""
+        return self.series and checksums.of_text(self.series)
 
     def absolute(self) -> Job:
         """The same for a process in another folder."""
@@ -149,7 +154,7 @@ class Predictor:
         else:
             inputs = store.open_pyramid(job.prepared).attributes.get("inputs")
         facts = outputs.read_facts(job.target)
-        wanted = (_jsonable(self.settings), _jsonable(self.extras), inputs, job.series)
+        wanted = (_jsonable(self.settings), _jsonable(self.extras), inputs, job.series_mark)
         named = ("settings", "extras", "inputs", "series")
         return wanted == tuple(facts.get(name) for name in named)
 
@@ -167,7 +172,7 @@ class Predictor:
     def _prepared(self, job: Job, work: pathlib.Path) -> store.Pyramid:
         """The pyramid of one new MR, in a folder that goes when it is predicted."""
         kept = work / "mr.ome.zarr"
-        recipe = {"series": job.series, "checkpoint": self.settings.checkpoint}
+        recipe = {"series": job.series_mark, "checkpoint": self.settings.checkpoint}
         made = {"inputs": {"mr": images.fingerprint(job.mr)}, "recipe": recipe}
         if store.is_complete(kept):
             volume = store.open_pyramid(kept)
@@ -224,7 +229,7 @@ class Predictor:
                 "settings": _jsonable(self.settings),
                 "extras": _jsonable(self.extras),
                 "inputs": volume.attributes.get("inputs"),
-                "series": job.series,
+                "series": job.series_mark,
                 "network": self.config.network.kind,
                 "prepared_spacing_mm": list(volume.spacing_mm),
                 "mr_intensity_range": [volume.attributes["mr_low"], volume.attributes["mr_high"]],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -14,7 +13,17 @@ import SimpleITK as sitk
 
 from multires_tf import config as configs
 from multires_tf import errors, intake, progress, runfolder, strict
-from multires_tf.data import cohort, geometry, images, nyul, preparation, registration, scans, store
+from multires_tf.data import (
+    checksums,
+    cohort,
+    geometry,
+    images,
+    nyul,
+    preparation,
+    registration,
+    scans,
+    store,
+)
 from multires_tf.measure import quality
 
 _INPUTS = ("mr", "ct", "mask")
@@ -198,8 +207,7 @@ class Preparer:
     def _recipe(self) -> dict[str, Any]:
         """What the stores depend on besides the images, as JSON keeps it."""
         return {
-            # A UID of the patient's has no place in a store; its digest tells a change as well.
-            "series": self.series and hashlib.sha256(self.series.encode()).hexdigest(),
+            "series": self.series and checksums.of_text(self.series),
             "spacing_mm": strict.plain(self.config.spacing_mm),
             "register": self.config.register,
             "intensity": strict.plain(self.config.intensity),

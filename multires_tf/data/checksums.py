@@ -1,4 +1,4 @@
-"""Whether a prepared volume is still what a run began with."""
+"""Whether a prepared volume is still what a run began with, and whether a text is the same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from multires_tf import errors
+
+
+def of_text(text: str) -> str:
+    """Stands for a text that may tell a patient, such as a UID or a subject's name."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def marks(

@@ -6,6 +6,7 @@ missing, doubled, tilted or turned is refused by its name.
 
 from __future__ import annotations
 
+import collections
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,16 +38,39 @@ def header(
     Raises:
       UserError: as `read`.
     """
-    return _grid(_sorted(folder, series, modality))
+    return grid_of(slices(folder, series=series, modality=modality))
 
 
-def files(folder: Path, *, series: str | None = None, modality: str | None = None) -> list[Path]:
-    """Returns the files of the series, along its normal; one of many frames comes once.
+def slices(folder: Path, *, series: str | None = None, modality: str | None = None) -> list[Slice]:
+    """Returns the slices of the series, along its normal.
 
     Raises:
       UserError: as `read`.
     """
-    return list(dict.fromkeys(one.path for one in _sorted(folder, series, modality)))
+    found = dicom_headers.read(folder)
+    if not found:
+        raise errors.UserError(f"{folder}: no DICOM image in it; give a folder with a series")
+    chosen = _chosen({one.series: one for one in found}, folder, series, modality)
+    found = [one for one in found if one.series.uid == chosen.uid]
+    _check_alike(found, folder)
+    normal = found[0].normal
+    found.sort(key=lambda one: float(one.position_mm @ normal))
+    _check_spacing(found, folder)
+    return found
+
+
+def grid_of(slices: Sequence[Slice]) -> geometry.Geometry:
+    """Returns the grid of a series' slices, which must be along its normal."""
+    first, last = slices[0], slices[-1]
+    # PixelSpacing names the distance of rows (index y) first; the row's direction is index x.
+    distance_mm = float((last.position_mm - first.position_mm) @ first.normal) / (len(slices) - 1)
+    axes = np.stack([first.orientation[:3], first.orientation[3:], first.normal], axis=1)
+    return geometry.Geometry(
+        size=(len(slices), *first.size),
+        spacing_mm=(distance_mm, *first.pixel_mm),
+        origin_mm=tuple(first.position_mm.tolist()),
+        direction=tuple((axes / np.linalg.norm(axes, axis=0)).ravel().tolist()),
+    )
 
 
 def read(folder: Path, *, series: str | None = None, modality: str | None = None) -> sitk.Image:
@@ -61,16 +85,20 @@ def read(folder: Path, *, series: str | None = None, modality: str | None = None
     Raises:
       UserError: no series, several to choose from, slices missing, doubled, tilted or damaged.
     """
-    slices = _sorted(folder, series, modality)
-    if slices[0].frame is None:
-        rows = [_pixels(one.path) for one in slices]
+    found = slices(folder, series=series, modality=modality)
+    if found[0].frame is None:
+        rows = [_pixels(one.path) for one in found]
     else:
-        stored = {path: _frames(path) for path in {one.path for one in slices}}
+        counts = collections.Counter(one.path for one in found)
+        stored = {path: _frames(path) for path in counts}
+        for path, count in counts.items():
+            if len(stored[path]) != count:
+                raise _damaged(path)
         rows = [
             stored[one.path][one.frame] * np.float32(one.slope) + np.float32(one.intercept)
-            for one in slices
+            for one in found
         ]
-    return geometry.to_image(np.stack(rows), _grid(slices))
+    return geometry.to_image(np.stack(rows), grid_of(found))
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -87,30 +115,17 @@ def _frames(path: Path) -> np.ndarray:
     with pydicom.config.disable_value_validation():
         try:
             pixels = pydicom.dcmread(path).pixel_array
-        except (EOFError, ValueError, AttributeError):
-            raise _damaged(path) from None
         except (NotImplementedError, RuntimeError):
             raise errors.UserError(
                 f"{path}: compressed in a way that cannot be read; export it uncompressed"
             ) from None
-    return np.asarray(pixels, np.float32)
+        except dicom_headers.DAMAGE:
+            raise _damaged(path) from None
+    return np.asarray(pixels, np.float32).reshape(-1, *pixels.shape[-2:])
 
 
 def _damaged(path: Path) -> errors.UserError:
     return errors.UserError(f"{path}: damaged or cut short; export the series again")
-
-
-def _sorted(folder: Path, series: str | None, modality: str | None) -> list[Slice]:
-    slices = dicom_headers.read(folder)
-    if not slices:
-        raise errors.UserError(f"{folder}: no DICOM image in it; give a folder with a series")
-    chosen = _chosen({one.series: one for one in slices}, folder, series, modality)
-    slices = [one for one in slices if one.series.uid == chosen.uid]
-    _check_alike(slices, folder)
-    normal = slices[0].normal
-    slices.sort(key=lambda one: float(one.position_mm @ normal))
-    _check_spacing(slices, folder)
-    return slices
 
 
 def _chosen(
@@ -189,16 +204,3 @@ def _check_spacing(slices: Sequence[Slice], folder: Path) -> None:
                 f"{folder}: the slices are tilted from {pair} on (gantry tilt);"
                 " resample it to a regular grid"
             )
-
-
-def _grid(slices: Sequence[Slice]) -> geometry.Geometry:
-    first, last = slices[0], slices[-1]
-    # PixelSpacing names the distance of rows (index y) first; the row's direction is index x.
-    distance_mm = float((last.position_mm - first.position_mm) @ first.normal) / (len(slices) - 1)
-    axes = np.stack([first.orientation[:3], first.orientation[3:], first.normal], axis=1)
-    return geometry.Geometry(
-        size=(len(slices), *first.size),
-        spacing_mm=(distance_mm, *first.pixel_mm),
-        origin_mm=tuple(first.position_mm.tolist()),
-        direction=tuple((axes / np.linalg.norm(axes, axis=0)).ravel().tolist()),
-    )

@@ -6,6 +6,8 @@ Nothing that names a patient is read, and no UID leaves this module and `dicom` 
 from __future__ import annotations
 
 import dataclasses
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,12 @@ _GROUPS = {
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
+# What reading and converting the values of a damaged file raises.
+DAMAGE = (
+    *(EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(NotImplementedError, RecursionError, struct.error, zlib.error),
+    pydicom.errors.BytesLengthException,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,31 +108,34 @@ def read(folder: Path) -> list[Slice]:
     Raises:
       UserError: a header is damaged, or lacks what places a slice in space; a colour image.
     """
-    slices: list[Slice] = []
-    for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
-        data = _header(path)
-        if data is None or "Rows" not in data:
-            continue
-        if int(data.get("SamplesPerPixel") or 1) != 1:
-            raise errors.UserError(f"{path}: a colour image; give a scalar series")
-        slices += _slices(path, data)
-    return slices
+    files = sorted(entry for entry in folder.rglob("*") if entry.is_file())
+    return [one for path in files for one in _in_file(path)]
 
 
-def _header(path: Path) -> pydicom.Dataset | None:
-    # Complaints about odd values would quote them on the terminal: names and UIDs among them.
+def _in_file(path: Path) -> list[Slice]:
+    # Values are converted when they are asked for, and complaints about odd ones would quote them
+    # on the terminal: names and UIDs among them.
     with pydicom.config.disable_value_validation():
         try:
-            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            return list(_slices(path, data)) if "Rows" in data else []
         except pydicom.errors.InvalidDicomError:
-            return None
-        except (EOFError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
-            raise errors.UserError(
-                f"{path}: its DICOM header is damaged; export the series again"
-            ) from None
+            return []
+        except OSError as error:
+            if error.errno is not None:  # the system's; pydicom's own has no number
+                raise
+            raise _damaged(path) from None
+        except DAMAGE:
+            raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> errors.UserError:
+    return errors.UserError(f"{path}: its DICOM header is damaged; export the series again")
 
 
 def _slices(path: Path, data: pydicom.Dataset) -> Iterator[Slice]:
+    if int(data.get("SamplesPerPixel") or 1) != 1:
+        raise errors.UserError(f"{path}: a colour image; give a scalar series")
     frames = data.get("PerFrameFunctionalGroupsSequence")
     if frames is None:
         if int(data.get("NumberOfFrames") or 1) > 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,14 @@ _SOFT_TISSUE_WINDOW_HU = (40, 400)
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """A slice of the MR: its header, and from where to where it reaches along z, in mm."""
+    """A slice of the MR: its file's header, and from where to where it reaches along z, in mm.
+
+    Attributes:
+      frame: index in an enhanced file; None for a plain one.
+    """
 
     header: pydicom.Dataset
+    frame: int | None
     low_mm: float
     high_mm: float
 
@@ -62,12 +68,13 @@ def check(folder: Path, *, series: str | None = None) -> None:
       folder: of the MR.
       series: UID or description of its series, where the folder has several.
     """
-    if not dicom.is_series_folder(folder):
+    if not folder.is_dir():
         raise errors.UserError(
             f"{folder}: no DICOM series, and --dicom needs one; give the MR's DICOM folder or leave"
             " --dicom out"
         )
-    for path in dicom.files(folder, series=series, modality="MR"):
+    found = dicom.slices(folder, series=series, modality="MR")
+    for path in dict.fromkeys(one.path for one in found):
         _header(path)
 
 
@@ -105,16 +112,16 @@ def write(
         data = _slice(shared, pixels, axial, index)
         low_mm = axial.origin_mm[2] + (index - 0.5) * axial.spacing_mm[0]
         high_mm = low_mm + axial.spacing_mm[0]
-        data.SourceImageSequence = [
-            _reference(one.header)
-            for one in slices
-            if one.low_mm < high_mm - 1e-3 and one.high_mm > low_mm + 1e-3
+        near = [
+            one for one in slices if one.low_mm < high_mm - 1e-3 and one.high_mm > low_mm + 1e-3
         ]
+        data.SourceImageSequence = _references(near)
         data.save_as(folder / f"ct_{index + 1:04d}.dcm", enforce_file_format=True)
 
 
 def _header(path: Path) -> pydicom.Dataset:
-    header = pydicom.dcmread(path, stop_before_pixels=True)
+    with pydicom.config.disable_value_validation():  # it would quote names on the terminal
+        header = pydicom.dcmread(path, stop_before_pixels=True)
     for name in _NEEDED:
         if not header.get(name):
             raise errors.UserError(
@@ -124,13 +131,14 @@ def _header(path: Path) -> pydicom.Dataset:
 
 
 def _sources(folder: Path, series: str | None) -> list[_Source]:
-    grid = dicom.header(folder, series=series, modality="MR")
-    found = []
-    for index, path in enumerate(dicom.files(folder, series=series, modality="MR")):
+    slices = dicom.slices(folder, series=series, modality="MR")
+    grid, found = dicom.grid_of(slices), []
+    headers = {path: _header(path) for path in {one.path for one in slices}}
+    for index, one in enumerate(slices):
         ends = [(-0.5, n - 0.5) for n in grid.size[:0:-1]]
         corners = itertools.product(*ends, (index - 0.5, index + 0.5))
         z_mm = [grid.position_mm(corner)[2] for corner in corners]
-        found.append(_Source(_header(path), min(z_mm), max(z_mm)))
+        found.append(_Source(headers[one.path], one.frame, min(z_mm), max(z_mm)))
     return found
 
 
@@ -199,10 +207,23 @@ def _slice(
     return data
 
 
-def _reference(mr: pydicom.Dataset) -> pydicom.Dataset:
+def _references(sources: Sequence[_Source]) -> list[pydicom.Dataset]:
+    """One item a file of the MR, with its frames where it has several."""
+    frames: dict[str, list[_Source]] = {}
+    for one in sources:
+        frames.setdefault(one.header.SOPInstanceUID, []).append(one)
+    return [
+        _reference(own[0].header, [one.frame + 1 for one in own if one.frame is not None])
+        for own in frames.values()
+    ]
+
+
+def _reference(mr: pydicom.Dataset, frames: list[int]) -> pydicom.Dataset:
     item, purpose = pydicom.Dataset(), pydicom.Dataset()
     item.ReferencedSOPClassUID = mr.SOPClassUID
     item.ReferencedSOPInstanceUID = mr.SOPInstanceUID
+    if frames:
+        item.ReferencedFrameNumber = frames
     purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
     purpose.CodeMeaning = "Source image for image processing operation"
     item.PurposeOfReferenceCodeSequence = [purpose]

@@ -49,8 +49,10 @@ def mr_body(
     """
     inside = np.ones(mr.shape, bool) if outside is None else ~outside
     low, high = np.percentile(mr[inside], (0.1, 99.0))
+    if not high > low:
+        return np.zeros(mr.shape, bool)
     low = min(0.0, low)  # zero is no signal, unless the image was shifted
-    unit = np.clip((mr - low) / max(high - low, 1e-12), 0, 1, dtype=np.float32)
+    unit = np.clip((mr - low) / (high - low), 0, 1, dtype=np.float32)
     # A hundred thousand voxels settle a threshold; a whole body has a hundred million.
     values = unit[inside]
     values = values[:: max(1, values.size // 100_000)]

@@ -24,6 +24,7 @@ import numpy as np
 SUFFIXES = (".nii", ".nii.gz")
 _HEADER_BYTES = 544
 _CHUNK_BYTES = 1 << 24
+_FARTHEST_BYTE = 1 << 62
 _FLOATS = {16: "f4", 64: "f8"}
 # sform and qform may differ by this share of a voxel at the corners: one of them was rounded.
 _SAME_PLACE = 0.5
@@ -125,7 +126,10 @@ def _examine(stream: gzip.GzipFile | io.BufferedReader) -> Findings:
     dim = fields["dim"]
     left = math.prod(max(1, length) for length in dim[1 : dim[0] + 1]) * bits // 8
     not_finite = 0
-    stream.seek(int(fields["offset"][0]))
+    (offset,) = fields["offset"]
+    if not 0 <= offset < _FARTHEST_BYTE:  # nor NaN
+        return Findings(complete=False, not_finite=0)
+    stream.seek(int(offset))
     while left > 0 and (chunk := stream.read(min(left, _CHUNK_BYTES))):
         left -= len(chunk)
         if dtype is not None:

@@ -100,14 +100,12 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
 def _scaling(folder: runfolder.RunFolder, config: configs.Config) -> dict[str, Any]:
     """What brings an MR to [0, 1]: percentiles inside its body, or those and the landmarks."""
     settings = config.intensity
+    scaling: dict[str, Any] = {"mr_bias_field": settings.mr_bias_field}
     landmarks = nyul.of_run(folder.landmarks, settings.mr_landmarks)
-    if landmarks is not None:
-        landmarks = dict(zip(map(str, nyul.PERCENTS), (landmarks / nyul.TOP).tolist(), strict=True))
-    return {
-        "mr_bias_field": settings.mr_bias_field,
-        "mr_percentiles": settings.mr_percentiles if landmarks is None else None,
-        "mr_landmarks": landmarks,  # percentile: what it becomes
-    }
+    if landmarks is None:
+        return scaling | {"mr_percentiles": settings.mr_percentiles}
+    becomes = (landmarks / nyul.TOP).tolist()
+    return scaling | {"mr_landmarks": dict(zip(map(str, nyul.PERCENTS), becomes, strict=True))}
 
 
 def _endpoints(nets: Any, config: configs.Config) -> dict[str, tuple[Callable, dict[str, Any]]]:

@@ -4,11 +4,12 @@ import functools
 import shutil
 import subprocess
 
+import dicom_files
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import CTImageStorage, MRImageStorage
+from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 
 from multires_tf import errors
 from multires_tf.data import dicom, dicom_series, geometry, images
@@ -95,6 +96,22 @@ def test_each_slice_names_the_mr_slices_that_it_covers(written):
     assert {len(data.SourceImageSequence) for data in slices(sagittal)} == {6}
 
 
+def test_frames_of_an_enhanced_mr_are_named_by_number(tmp_path):
+    frames = [(np.full((4, 5), k, np.int16), (0.0, 0.0, 3.0 * k), 1, 0) for k in (2, 0, 1)]
+    uids = {name: generate_uid() for name in ("StudyInstanceUID", "FrameOfReferenceUID")}
+    file = tmp_path / "mr" / "deeper" / "all.dcm"
+    dicom_files.write_enhanced(file, frames, pixel_mm=(2.0, 2.0), Modality="MR", **uids)
+    mr = tmp_path / "mr"
+    dicom_series.check(mr)
+    grid = dicom.header(mr)
+    ct_hu = np.zeros(grid.size, np.int16)
+    dicom_series.write(tmp_path / "ct", ct_hu, grid, source=mr, kvp=120, air_hu=-1024)
+    items = [data.SourceImageSequence for data in slices(tmp_path / "ct")]
+    assert [[item.ReferencedFrameNumber for item in own] for own in items] == [[2], [3], [1]]
+    uid = pydicom.dcmread(file).SOPInstanceUID
+    assert {item.ReferencedSOPInstanceUID for own in items for item in own} == {uid}
+
+
 def test_sagittal_slices_become_axial_without_interpolation(written):
     options = {"orientation": SAGITTAL, "pixel_mm": (4.0, 1.5), "distance_mm": 1.5}
     _, ct_hu, grid, folder = written(**options)
@@ -158,4 +175,4 @@ def test_without_a_frame_of_reference_or_a_series_it_is_refused(tmp_path, mr_ser
     with pytest.raises(errors.UserError, match=r"mr0\.dcm: no FrameOfReferenceUID; export"):
         dicom_series.check(mr)
     with pytest.raises(errors.UserError, match=r"no DICOM series, and --dicom needs one"):
-        dicom_series.check(tmp_path)
+        dicom_series.check(tmp_path / "mr.nii.gz")

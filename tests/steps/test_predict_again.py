@@ -125,6 +125,8 @@ def test_what_a_killed_prediction_left_is_not_taken_for_another(
     run("out", last=True)
     assert len(calls) == 2 * once > 0
     run("fresh", last=True)
+    facts = (tmp_path / "out" / "prediction.json").read_text()
+    assert first not in facts and second not in facts  # a UID tells a patient
     names = ("ct.nii.gz", "total_sd_hu.nii.gz")
     assert all(
         (tmp_path / "out" / n).read_bytes() == (tmp_path / "fresh" / n).read_bytes() for n in names
