@@ -74,8 +74,9 @@ def check(folder: Path, *, series: str | None = None) -> None:
             " --dicom out"
         )
     found = dicom.slices(folder, series=series, modality="MR")
-    for path in dict.fromkeys(one.path for one in found):
-        _header(path)
+    with pydicom.config.disable_value_validation():  # it would quote names on the terminal
+        for path in dict.fromkeys(one.path for one in found):
+            _header(path)
 
 
 def write(
@@ -102,6 +103,19 @@ def write(
     Raises:
       UserError: as `check`.
     """
+    with pydicom.config.disable_value_validation():  # of the MR's values; it would quote them
+        _write(folder, ct_hu, grid, source, series, kvp, air_hu)
+
+
+def _write(
+    folder: Path,
+    ct_hu: np.ndarray,
+    grid: geometry.Geometry,
+    source: Path,
+    series: str | None,
+    kvp: int,
+    air_hu: int,
+) -> None:
     axial = geometry.upright(grid, square=True)
     image = geometry.to_image(ct_hu, grid)
     voxels = np.rint(resampling.resample(image, axial, fill=air_hu)).astype(np.int16)
@@ -120,8 +134,7 @@ def write(
 
 
 def _header(path: Path) -> pydicom.Dataset:
-    with pydicom.config.disable_value_validation():  # it would quote names on the terminal
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+    header = pydicom.dcmread(path, stop_before_pixels=True)
     for name in _NEEDED:
         if not header.get(name):
             raise errors.UserError(

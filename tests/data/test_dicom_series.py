@@ -96,6 +96,18 @@ def test_each_slice_names_the_mr_slices_that_it_covers(written):
     assert {len(data.SourceImageSequence) for data in slices(sagittal)} == {6}
 
 
+def test_odd_values_of_the_mr_are_not_quoted_on_the_terminal(tmp_path, mr_series, recwarn):
+    mr = mr_series(tmp_path / "mr")
+    recwarn.clear()
+    for path in mr.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"1.2.826.0", b"1.2.826.x"))  # UIDs
+    grid = dicom.header(mr)
+    ct_hu = np.zeros(grid.size, np.int16)
+    dicom_series.check(mr)
+    dicom_series.write(tmp_path / "ct", ct_hu, grid, source=mr, kvp=120, air_hu=-1024)
+    assert not [str(one.message) for one in recwarn if "1.2.826.x" in str(one.message)]
+
+
 def test_frames_of_an_enhanced_mr_are_named_by_number(tmp_path):
     frames = [(np.full((4, 5), k, np.int16), (0.0, 0.0, 3.0 * k), 1, 0) for k in (2, 0, 1)]
     uids = {name: generate_uid() for name in ("StudyInstanceUID", "FrameOfReferenceUID")}
