@@ -22,8 +22,8 @@ _DISK = {
     errno.ENOSPC: f"the disk is full; {_AGAIN}",
     errno.EDQUOT: f"the disk quota is used up; {_AGAIN}",
     errno.EROFS: "the file system is read-only; choose another folder",
-    errno.EACCES: "no permission to write here; choose another folder or ask its owner",
-    errno.EPERM: "no permission to write here; choose another folder or ask its owner",
+    errno.EACCES: "no permission to read or write here; choose another place or ask its owner",
+    errno.EPERM: "no permission to read or write here; choose another place or ask its owner",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
     errno.EFBIG: f"the file grew beyond the allowed size; {_AGAIN}",
 }
@@ -183,7 +183,7 @@ def _predict(parser: _Parser) -> None:
     text = "an image, a folder with one DICOM series, or a cohort; default: the test subjects"
     parser.add_argument("--input", type=pathlib.Path, help=text)
     parser.add_argument("--output", type=pathlib.Path, help="folder for the maps of --input")
-    text = "DICOM series UID or description, where a folder of --input has several"
+    text = "number, description or UID of a DICOM series, where a folder of --input has several"
     parser.add_argument("--series", help=text)
     text = "edge in voxels, or auto: the cheapest that fits --memory; default: the config's"
     parser.add_argument("--tile", type=_tile, help=text)

@@ -91,7 +91,7 @@ def write(
         grid: the MR's own.
         extras: what else to write.
         mr: the MR's DICOM folder, where a series is asked for.
-        series: UID or description of its series, where that folder has several.
+        series: number, description or UID of its series, where that folder has several.
         air_hu: fill outside the MR's field.
         blurred_mu_sd: the draws' deviation of the blurred attenuation, where it is blurred and the
             network has draws.

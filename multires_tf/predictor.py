@@ -51,7 +51,7 @@ class Job:
         mr: its image, or folder with a DICOM series, as it came.
         target: folder of its maps.
         prepared: its store in the run folder; None where it has to be prepared first.
-        series: UID or description of the DICOM series, where the MR's folder has several.
+        series: number, description or UID of the DICOM series, where the MR's folder has several.
     """
 
     name: str

@@ -241,8 +241,8 @@ def numbers(folder: pathlib.Path) -> dict[str, Any]:
     run_folder = runfolder.RunFolder(folder)
     rows = tables.read(run_folder.need(run_folder.history, "train"))
     scored = [(float(r["val_mae_hu"]), int(r["step"])) for r in rows if r["val_mae_hu"]]
-    best_hu, step = min(scored)
-    found = {
+    best_hu, step = min(scored, default=(None, None))
+    found: dict[str, Any] = {
         "val_mae_hu": best_hu,
         "best_step": step,
         "training_seconds": sum(float(r["seconds"]) for r in rows),

@@ -101,4 +101,6 @@ def test_table_and_exhibits_are_shown_of_the_arms_asked_for(tmp_path):
     exhibit = lambda runs, folder: [f"{', '.join(runs)} in {folder.name}"]  # noqa: E731
     lines = study.show(ARMS[:1], root=tmp_path, columns=("val_mae_hu", "zms"), exhibits=[exhibit])
     assert lines[2] == "| base | 80.5 |  |"
+    run.history.write_text("step,loss,val_mae_hu,seconds\n10,2.5,,1\n")  # no validation yet
+    assert study.show(ARMS[:1], root=tmp_path, columns=("val_mae_hu",))[2] == "| base |  |"
     assert lines[-1] == f"base in {tmp_path.name}"

@@ -66,7 +66,7 @@ def check(folder: Path, *, series: str | None = None) -> None:
 
     Args:
       folder: of the MR.
-      series: UID or description of its series, where the folder has several.
+      series: number, description or UID of its series, where the folder has several.
     """
     if not folder.is_dir():
         raise errors.UserError(
@@ -96,7 +96,7 @@ def write(
       ct_hu: int16 (z, y, x) in HU.
       grid: of `ct_hu`; slices that are not axial, or whose pixels are not square, are resampled.
       source: folder of the MR's series.
-      series: UID or description of that series, where the folder has several.
+      series: number, description or UID of that series, where the folder has several.
       kvp: tube voltage in kV of the CT that is imitated: electron densities depend on it.
       air_hu: fill outside the MR's field.
 

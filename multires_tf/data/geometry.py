@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+ORIENTATION = "LPS"
 # Two grids closer than this, in voxels at the far end, are the same grid: headers are rounded.
 SAME_GRID_VOXELS = 0.02
 
@@ -100,14 +101,15 @@ def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 def canonical(geometry: Geometry) -> Geometry:
     """Returns the same voxels in canonical order: axes permuted and flipped to be nearest to LPS.
 
-    It is the grid that `sitk.DICOMOrient(image, "LPS")` gives.
+    It is the grid that `canonical_image` gives.
     """
     matrix, size, spacing_mm = geometry.matrix, geometry.size[::-1], geometry.spacing_mm[::-1]
-    axes = max(
-        itertools.permutations(range(3)),
-        key=lambda order: sum(abs(matrix[row, column]) for row, column in enumerate(order)),
-    )
-    flips = [matrix[row, column] < 0 for row, column in enumerate(axes)]
+    orient = sitk.DICOMOrientImageFilter()
+    orient.SetDesiredCoordinateOrientation(ORIENTATION)
+    voxel = sitk.Image(1, 1, 1, sitk.sitkUInt8)
+    voxel.SetDirection(geometry.direction)
+    orient.Execute(voxel)
+    axes, flips = orient.GetPermuteOrder(), orient.GetFlipAxes()
     first = [0.0, 0.0, 0.0]
     for axis, flip in zip(axes, flips, strict=True):
         first[axis] = size[axis] - 1 if flip else 0
@@ -122,7 +124,7 @@ def canonical(geometry: Geometry) -> Geometry:
 
 def canonical_image(image: sitk.Image) -> sitk.Image:
     """Returns the image in canonical orientation; voxel values are untouched."""
-    return sitk.DICOMOrient(image, "LPS")
+    return sitk.DICOMOrient(image, ORIENTATION)
 
 
 def same_grid(ours: Geometry, theirs: Geometry) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from multires_tf import assembly, comparison, errors, origin, progress, runfolder, tables
+from multires_tf import config as configs
 from multires_tf.data import attenuation, cohort
 from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
 
@@ -34,7 +35,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     """Writes `scores.csv` and `scores.json`, and `reliability.csv` and `.json` of uncertainties.
 
     Scored are the voxels of the CT's body inside the MR's field, on the prepared grid. The lookup
-    table is fitted on the training subjects and scored on the same voxels.
+    table is fitted on the subjects that trained and scored on the same voxels.
 
     Returns:
         A table for the terminal, and the paths.
@@ -78,7 +79,8 @@ def _refuse_truth(folder: runfolder.RunFolder) -> None:
 
 def _lookup_table(folder: runfolder.RunFolder) -> baseline.LookupTable:
     fit = baseline.Fit()
-    training = assembly.subjects(folder, "train")
+    flagged = configs.parse(folder.config).sampling.use_flagged
+    training = assembly.subjects(folder, "train", flagged=flagged)
     with progress.bar(training, words="lookup table") as bar:
         for subject in bar:
             fit.add(*comparison.body_voxels(folder, subject))

@@ -39,7 +39,7 @@ def run(
         workdir: run folder with a trained network.
         input: an image, a folder with one DICOM series, or a cohort; needs `output`.
         output: folder for the maps of `input`: a folder a subject inside it for a cohort.
-        series: UID or description of the DICOM series of `input`, where a folder has several.
+        series: number, description or UID of a DICOM series, where a folder of `input` has several.
         samples: Monte-Carlo draws; a network without dropout makes one pass.
         tile: edge of a tile in voxels, in place of the config's; auto takes for each volume the
             cheapest tile that fits into `memory`, and says so.

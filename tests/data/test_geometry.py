@@ -4,6 +4,7 @@ import itertools
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
 
 from multires_tf.data import geometry
 
@@ -57,6 +58,15 @@ def test_bounds_hold_whole_voxels():
     low, high = grid().bounds_mm()
     assert low.tolist() == [9, 19.5, 28.5]
     assert high.tolist() == [21, 24.5, 40.5]
+
+
+def test_canonical_equals_simpleitk_for_any_tilt():
+    for turned in Rotation.random(200, rng=0):
+        own = grid(direction=tuple(turned.as_matrix().ravel()))
+        image = geometry.canonical_image(geometry.to_image(np.zeros((4, 5, 6), np.int16), own))
+        ours, theirs = geometry.canonical(own), geometry.of_image(image)
+        assert (ours.size, ours.spacing_mm) == (theirs.size, theirs.spacing_mm)
+        assert np.allclose(ours.direction, theirs.direction, atol=1e-12)
 
 
 @pytest.mark.parametrize("direction", list(all_directions()))

@@ -1,10 +1,12 @@
 import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from multires_tf import errors
+from multires_tf import config, errors
+from multires_tf.data import store
 from multires_tf.measure import intervals
 from multires_tf.steps import evaluate
 
@@ -37,6 +39,22 @@ def test_scores_and_baseline_by_hand(known_run):
     assert float(row["baseline_mae_bone_hu"]) == 100
     assert float(row["baseline_mae_hu"]) == pytest.approx(20 + 80 * BONE_SHARE)
     assert float(row["bone_found"]) == 1
+
+
+@pytest.mark.parametrize(("use_flagged", "baseline_hu"), [(False, 20), (True, 480)])
+def test_the_lookup_table_is_fitted_on_those_that_trained(known_run, use_flagged, baseline_hu):
+    run = known_run.folder
+    attributes = store.open_pyramid(run.volume("p2", "ct")).attributes
+    shifted = np.full(known_run.ct_hu.shape, 1000, np.float32)  # a median of 0 and 1000 is 500
+    store.write_pyramid(run.volume("p2", "ct"), shifted, fill=-1024.0, attributes=attributes)
+    table = run.cohort.read_text().replace("split\n", "split,flags\n")
+    run.cohort.write_text(table.replace("p2/ct.nii,,train", "p2/ct.nii,,train,moved"))
+    settings = config.parse(run.config)
+    sampling = dataclasses.replace(settings.sampling, use_flagged=use_flagged)
+    run.config.write_text(config.dump(dataclasses.replace(settings, sampling=sampling)))
+    evaluate.run(workdir=run.root)
+    found = float(_rows(known_run)["p4"]["baseline_mae_soft_hu"])
+    assert found == pytest.approx(baseline_hu, abs=0.5)
 
 
 def test_only_test_subjects_are_scored_and_columns_are_the_contract(known_run):
