@@ -29,20 +29,19 @@ def facts(
     Returns:
         "subjects" and "stores", by which a continued run is checked, "spacing_mm" (z, y, x), the
         grid that the network knows: the median over its training subjects, and "mr_statistics",
-        what anatomy.statistics said of each of them. Checkpoints go from hand to hand: subjects
-        are in them by a checksum of their names.
+        what anatomy.statistics said of each of them.
 
     Raises:
         errors.UserError: a volume, a split or its order has changed since the run began.
     """
     stores = {
-        f"{checksums.of_text(volume.subject)}/{role}": run.volume(volume.subject, role)
+        f"{volume.subject}/{role}": run.volume(volume.subject, role)
         for volume in (*training, *held_out)
         for role in volume.pyramids
     }
     subjects = {
-        "training": [checksums.of_text(volume.subject) for volume in training],
-        "validation": [checksums.of_text(volume.subject) for volume in held_out],
+        "training": [volume.subject for volume in training],
+        "validation": [volume.subject for volume in held_out],
     }
     if known.get("subjects", subjects) != subjects:
         reason = "subjects have changed their split or their order since the run began"
@@ -62,18 +61,20 @@ def facts(
 
 
 def refuse_trained(run: runfolder.RunFolder, split: str) -> None:
-    """Refuses a split with a subject that the best checkpoint was trained on.
+    """Refuses a split with a subject that has trained the network, or a test that chose it.
 
     Raises:
         errors.UserError: it has one, or the checkpoint is damaged.
     """
-    best = assembly.best(run)
-    if not best.exists():
+    last = assembly.last(run)
+    if not last.exists():
         return
-    trained = checkpoints.position(best).get("subjects", {}).get("training", [])
-    found = [one for one in assembly.subjects(run, split) if checksums.of_text(one) in trained]
+    subjects = checkpoints.position(last).get("subjects", {})
+    seen = [*subjects.get("training", ())]
+    if split == "test":
+        seen += subjects.get("validation", ())
+    found = [one for one in assembly.subjects(run, split) if one in seen]
     if found:
+        reason = f"{found[0]} in split '{split}' has trained or chosen this network"
         advice = "bring its old split back, or begin a new run in another --workdir"
-        raise errors.UserError(
-            f"{run.cohort}: {found[0]} in split '{split}' has trained this network; {advice}"
-        )
+        raise errors.UserError(f"{run.cohort}: {reason}; {advice}")

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -241,6 +242,7 @@ def numbers(folder: pathlib.Path) -> dict[str, Any]:
     run_folder = runfolder.RunFolder(folder)
     rows = tables.read(run_folder.need(run_folder.history, "train"))
     scored = [(float(r["val_mae_hu"]), int(r["step"])) for r in rows if r["val_mae_hu"]]
+    scored = [one for one in scored if math.isfinite(one[0])]
     best_hu, step = min(scored, default=(None, None))
     found: dict[str, Any] = {
         "val_mae_hu": best_hu,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -27,7 +28,8 @@ def test_a_dumped_config_reads_back_equal(tmp_path):
 
 def test_a_config_of_schema_1_is_brought_up_to_this_one():
     old = CONFIGS.parent / "tests" / "goldens" / "config_schema_1.yaml"
-    overlays, sets = [CONFIGS / "overlays" / "tiny.yaml"], ["register=none", "train.recompute=[]"]
+    overlays = [CONFIGS / "overlays" / "tiny.yaml"]
+    sets = ["register=none", "train.recompute=[]", "network.norm.kind=batch"]
     assert config.parse(old) == config.load(CONFIGS / "multires_unc.yaml", overlays, sets)
 
 
@@ -94,6 +96,18 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("a: [1")
     with pytest.raises(errors.UserError, match=r"config\.yaml: not readable as YAML"):
         config.parse(tmp_path / "config.yaml")
+
+
+def test_rows_further_apart_than_the_window_of_convergence_are_refused_but_an_old_run_is_read(
+    tmp_path,
+):
+    sets = ["train.report_every=60", "train.convergence_window=50"]
+    with pytest.raises(errors.UserError, match=r"train\.report_every: needs at most train\.conv"):
+        config.load(CONFIGS / "multires.yaml", [], sets)
+    loaded = config.load(CONFIGS / "multires.yaml", [], [*sets, "train.convergence_change=0"])
+    kept = dataclasses.replace(loaded.train, convergence_change=0.05)
+    (tmp_path / "config.yaml").write_text(config.dump(dataclasses.replace(loaded, train=kept)))
+    assert config.parse(tmp_path / "config.yaml").train == kept
 
 
 def test_the_first_difference_is_named():

@@ -23,6 +23,7 @@ FLOORS = (
         "errors",
         "strict",
         "migration",
+        "sections",
         "config",
         "runfolder",
         "tables",
@@ -96,7 +97,7 @@ def test_imports_go_down(path):
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_wings_never_see_the_config(path):
     if _room(_name(path)) in WINGS:
-        assert "multires_tf.config" not in _imports(path)
+        assert not {"multires_tf.config", "multires_tf.sections"} & _imports(path)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)

@@ -11,8 +11,8 @@ from multires_tf import errors
 
 
 def of_text(text: str) -> str:
-    """Stands for a text that may tell a patient, such as a UID or a subject's name."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """Stands for a text that tells a patient, such as a UID."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def marks(

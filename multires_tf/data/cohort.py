@@ -14,7 +14,6 @@ import dataclasses
 import difflib
 import io
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +26,6 @@ DRAWN_SPLITS = ("train", "validation", "test")
 SPLITS = (*DRAWN_SPLITS, "none")
 COLUMNS = ("subject", "mr", "ct", "mask", "split", "flags")
 TABLE = "cohort.csv"
-_NO_NAME = r"[/\\\x00-\x1f]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +81,9 @@ def _discover_folder(folder: Path, faults: dict[str, str] | None) -> list[Subjec
         if not entry.is_dir() or entry.name.startswith("."):
             continue
         try:
-            _check_name(entry.name, str(folder))
             mr, ct = _pair(entry)
+            if mr is not None:
+                _check_name(entry.name, str(folder))
         except errors.UserError as error:
             if faults is None:
                 raise
@@ -182,10 +181,11 @@ def _subject(row: dict[str, str | None], path: Path, line: int) -> Subject:
 
 def _check_name(name: str, where: str) -> None:
     """Refuses what could not be written into the table and read back, or name a folder."""
-    long = len(name.encode()) > 100
-    if not name or long or name[0] == "." or name != name.strip() or re.search(_NO_NAME, name):
+    odd = not name.isprintable() or len(os.fsencode(name)) > 100 or "/" in name or "\\" in name
+    if not name or odd or name[0] == "." or name != name.strip():
+        shown = name.encode("ascii", "backslashreplace").decode() if odd else name
         advice = "use letters and digits"
-        raise errors.UserError(f"{where}: subject '{name}' cannot name a folder; {advice}")
+        raise errors.UserError(f"{where}: subject '{shown}' cannot name a folder; {advice}")
 
 
 def _check_unique(subjects: Sequence[Subject], path: Path) -> None:

@@ -19,7 +19,7 @@ from pydicom import uid
 
 import multires_tf
 from multires_tf import errors
-from multires_tf.data import dicom, geometry, resampling
+from multires_tf.data import dicom, geometry, images, resampling
 
 # Taken over from the MR: who was scanned, in which study, and where.
 _PATIENT = (
@@ -68,7 +68,7 @@ def check(folder: Path, *, series: str | None = None) -> None:
       folder: of the MR.
       series: number, description or UID of its series, where the folder has several.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() or images.stations_in(folder):
         raise errors.UserError(
             f"{folder}: no DICOM series, and --dicom needs one; give the MR's DICOM folder or leave"
             " --dicom out"

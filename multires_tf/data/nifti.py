@@ -24,7 +24,7 @@ import numpy as np
 SUFFIXES = (".nii", ".nii.gz")
 _HEADER_BYTES = 544
 _CHUNK_BYTES = 1 << 24
-_FARTHEST_BYTE = 1 << 62
+_FARTHEST_BYTE = 1 << 40  # a terabyte; file systems refuse to go much further
 _FLOATS = {16: "f4", 64: "f8"}
 # sform and qform may differ by this share of a voxel at the corners: one of them was rounded.
 _SAME_PLACE = 0.5

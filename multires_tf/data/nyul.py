@@ -17,7 +17,7 @@ from multires_tf import errors, runfolder
 
 PERCENTS = (1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99)
 # The quartiles between deciles are in the file, but do not bend the scale.
-_USED = (0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12)
+USED = (0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12)
 _NAME = "mr"
 TOP = 100.0
 
@@ -44,7 +44,7 @@ def standardised(mr: np.ndarray, own: np.ndarray, standard: np.ndarray) -> np.nd
       own: the subject's 13 percentiles.
       standard: the 13 landmarks.
     """
-    x, y = own[list(_USED)], standard[list(_USED)]
+    x, y = own[list(USED)], standard[list(USED)]
     widths = np.diff(x)
     slopes = np.divide(np.diff(y), widths, out=np.zeros_like(widths), where=widths > 0)
     piece = np.clip(np.searchsorted(x, mr, side="right") - 1, 0, len(slopes) - 1)

@@ -33,6 +33,8 @@ _COARSE_MM, _FINE_MM = 120.0, 72.0
 # Graphical Models 2000); a margin keeps volumes from vanishing.
 _LARGEST_SHARE = 0.8 / 2.48
 # Where the stages before have left nothing to gain, a stage finds a little less: no alarm.
+# In every flag of a registration, and in no other.
+REFUSED = " registration refused: "
 _NO_GAIN = "no gain"
 _NO_GAIN_SHARE = 0.02
 # What a stage may cost at the contour.
@@ -83,7 +85,7 @@ class Registration:
     def flags(self) -> list[str]:
         """Why a person should look at this pair; empty if all went well."""
         return [
-            f"{stage.name} registration refused: {stage.refused}"
+            f"{stage.name}{REFUSED}{stage.refused}"
             for stage in self.stages
             if stage.refused not in ("", _NO_GAIN)
         ]

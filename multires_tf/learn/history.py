@@ -67,7 +67,8 @@ class History:
         """Change of the mean loss over the last `window` steps, as a share of that before.
 
         Kläser et al. 2020, section 2.3: "a sub 5% loss change over a period of 5000 iterations".
-        Each row counts by its steps. None before two windows have passed.
+        Each row counts by its steps. None before two windows have passed, or where rows are further
+        apart than a window.
         """
         if not self.rows or self.rows[-1]["step"] < 2 * self.window:
             return None
@@ -76,9 +77,9 @@ class History:
             self._mean_loss(end - 2 * window, end - window),
             self._mean_loss(end - window, end),
         )
-        return abs(last - before) / abs(before) if before else None
+        return abs(last - before) / abs(before) if before and last is not None else None
 
-    def _mean_loss(self, first: int, last: int) -> float:
+    def _mean_loss(self, first: int, last: int) -> float | None:
         """Over the steps of the rows that end after `first` and not after `last`."""
         ends = [0, *(row["step"] for row in self.rows)]
         chosen = [
@@ -87,7 +88,7 @@ class History:
             if first < row["step"] <= last
         ]
         steps = sum(count for count, _ in chosen)
-        return sum(count * loss for count, loss in chosen) / steps if steps else math.nan
+        return sum(count * loss for count, loss in chosen) / steps if steps else None
 
     def converged(self, change: float) -> bool:
         """Whether the loss has changed by less than `change`; 0 never converges."""

@@ -10,6 +10,9 @@ from typing import Any
 
 from multires_tf.learn import board, checkpoints, history, loop
 
+# Facts that name subjects: best.npz, which goes from hand to hand, has none of them.
+_WITH_NAMES = ("stores", "subjects")
+
 
 @dataclasses.dataclass
 class Record:
@@ -24,7 +27,7 @@ class Record:
         events: folder of TensorBoard's files.
         step: done so far.
         finished: whether the run has reached its end.
-        facts: kept with every checkpoint.
+        facts: kept with the last checkpoint; those that name no subject with the best one as well.
     """
 
     chief: bool
@@ -109,7 +112,8 @@ class Record:
         place = {"step": self.step, "finished": self.finished, "history": self.history.rows}
         position = {**place, **self.facts}
         if self.history.best()[0] == self.step:
-            checkpoints.save(self.best, network, position)
+            public = {name: fact for name, fact in position.items() if name not in _WITH_NAMES}
+            checkpoints.save(self.best, network, public)
         self.history.write(self.table)
         checkpoints.save(self.last, everything, position)
         self._saved = time.monotonic()

@@ -30,8 +30,7 @@ _SLAB_VOXELS = 1 << 17
 
 def norms_by_window(layers: Iterable[Any]) -> bool:
     """Whether a network's norms take statistics of the window, which must then stay whole."""
-    first = next((layer for layer in layers if hasattr(layer, "affine")), None)
-    return first is not None and first.affine() is None  # all of a network are of one kind
+    return any(layer.affine() is None for layer in layers if hasattr(layer, "affine"))
 
 
 class Draws:

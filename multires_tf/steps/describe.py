@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, runtime
+from multires_tf import assembly, runtime, sections
 from multires_tf import config as configs
 
 
@@ -49,7 +49,7 @@ def _facts(config: configs.Config) -> dict[str, Any]:
     }
 
 
-def _receptive_field(network: configs.Network) -> int:
+def _receptive_field(network: sections.Network) -> int:
     """Along one axis, in voxels of a branch's own resolution."""
     from multires_tf.model import receptive_field
 

@@ -104,8 +104,8 @@ def _scaling(folder: runfolder.RunFolder, config: configs.Config) -> dict[str, A
     landmarks = nyul.of_run(folder.landmarks, settings.mr_landmarks)
     if landmarks is None:
         return scaling | {"mr_percentiles": settings.mr_percentiles}
-    becomes = (landmarks / nyul.TOP).tolist()
-    return scaling | {"mr_landmarks": dict(zip(map(str, nyul.PERCENTS), becomes, strict=True))}
+    becomes = {f"{nyul.PERCENTS[i]}": float(landmarks[i] / nyul.TOP) for i in nyul.USED}
+    return scaling | {"mr_landmarks": becomes}
 
 
 def _endpoints(nets: Any, config: configs.Config) -> dict[str, tuple[Callable, dict[str, Any]]]:

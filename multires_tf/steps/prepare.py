@@ -11,7 +11,7 @@ from typing import Any
 
 from multires_tf import config as configs
 from multires_tf import errors, preparer, runfolder, runtime, workers
-from multires_tf.data import cohort
+from multires_tf.data import cohort, registration
 from multires_tf.measure import quality_page
 
 # What the prepared volumes and the cohort depend on.
@@ -83,11 +83,13 @@ def run(
         todo = [one for one in todo if one.subject not in problems]
         found = side_by_side(todo, chosen.prepare, words="prepare")
         problems |= {one.subject: words for one, words in found}
-        # What was drawn stays: landmarks come from the training subjects.
-        subjects = [
-            dataclasses.replace(one, split="none") if one.subject in problems else one
-            for one in placed
-        ]
+        if folder.landmarks.exists():  # they come from the training subjects: what was drawn stays
+            subjects = [
+                dataclasses.replace(one, split="none") if one.subject in problems else one
+                for one in placed
+            ]
+        else:
+            subjects = _with_splits(folder, subjects, problems, config)
         records = {one.subject: chosen.record(one) for one in subjects}
         subjects = [_with_flags(one, records[one.subject]) for one in subjects]
         # What was trained refers to the config that is there; otherwise ours is the one.
@@ -146,8 +148,10 @@ def _with_splits(
 
 
 def _with_flags(one: cohort.Subject, record: Record | None) -> cohort.Subject:
-    """Adds what the registration wants a person to look at."""
-    flags = [*filter(None, one.flags.split(_BETWEEN_FLAGS)), *(record["flags"] if record else ())]
+    """Adds what the registration wants a person to look at, in place of what an earlier one did."""
+    given = [flag for flag in one.flags.split(_BETWEEN_FLAGS) if flag]
+    given = [flag for flag in given if registration.REFUSED not in flag]
+    flags = [*given, *(record["flags"] if record else ())]
     return dataclasses.replace(one, flags=_BETWEEN_FLAGS.join(dict.fromkeys(flags)))
 
 

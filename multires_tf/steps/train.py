@@ -140,6 +140,7 @@ class _Session:
 
         record = self.record
         if record.finished:
+            self.refuse_without_best()
             return [record.summary("was already finished")]
         if record.chief:
             self.write_provenance()
@@ -162,7 +163,14 @@ class _Session:
         with bar, chosen as function:
             self.advance(function, board, bar)
         board.close()
+        self.refuse_without_best()
         return [record.summary("finished")]
+
+    def refuse_without_best(self) -> None:
+        """A run whose validations were all not finite has trained nothing that could predict."""
+        if self.record.chief and not self.record.history.best()[0]:
+            advice = "train in float32 or with a lower train.learning_rate, in another --workdir"
+            raise errors.UserError(f"{self.folder.history}: no validation was finite; {advice}")
 
     def advance(self, function: Any, board: Any, bar: Any) -> None:
         """Trains from stop to stop until the record is finished."""

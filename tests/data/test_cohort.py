@@ -1,4 +1,5 @@
 import collections
+import os
 
 import pytest
 
@@ -203,3 +204,15 @@ def test_what_is_written_is_read_back_with_relative_paths(tmp_path):
     read = cohort.read(path)
     assert [one.mr.resolve() for one in read] == [one.mr for one in made]
     assert [(one.subject, one.split) for one in read] == [("a", "train"), ("b", "none")]
+
+
+def test_only_folders_of_subjects_need_a_name_for_the_table(tmp_path):
+    for name in ("a", "notes "):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "mr.nii.gz").touch()
+    assert [one.subject for one in cohort.discover(tmp_path)] == ["a"]
+    odd = tmp_path / os.fsdecode(b"M\xfcller")  # Latin-1
+    odd.mkdir()
+    (odd / "mr.nii.gz").touch()
+    with pytest.raises(errors.UserError, match=r"subject 'M\\udcfcller' cannot name a folder"):
+        cohort.discover(tmp_path)

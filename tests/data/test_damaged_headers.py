@@ -78,7 +78,7 @@ def test_fewer_frames_than_their_places_are_refused(tmp_path):
         images.read(tmp_path)
 
 
-@pytest.mark.parametrize("offset", [np.nan, np.inf, -1.0])
+@pytest.mark.parametrize("offset", [np.nan, np.inf, -1.0, 1e15, 1e18])
 def test_voxels_that_begin_nowhere_are_refused(tmp_path, offset):
     path = nifti(tmp_path)
     whole = bytearray(path.read_bytes())

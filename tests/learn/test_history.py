@@ -49,6 +49,14 @@ def test_convergence_weighs_rows_by_their_steps():
     assert made.loss_change() == 0.25
 
 
+def test_rows_further_apart_than_the_window_never_converge():
+    made = history.History(window=10, last_step=100)
+    for step in (30, 60, 90):
+        made.add(step=step, loss=1.0, seconds=1.0, waiting_share=0.0)
+    assert made.loss_change() is None
+    assert not made.converged(0.05)
+
+
 def test_convergence_of_a_negative_loss_uses_its_size():
     assert _history([-2.0, -2.0, -2.04, -2.04]).converged(0.05)
     assert not _history([-2.0, -2.0, -2.4, -2.4]).converged(0.05)

@@ -30,10 +30,15 @@ def _advance(made, variable, step, mae_hu):
 
 def test_the_best_is_kept_while_the_last_moves_on(tmp_path):
     made, variable = _record(tmp_path), keras.Variable(0.0)
+    made.facts = {"spacing_mm": [3, 2, 1], "subjects": {"training": ["Doe"]}, "stores": {"Doe": 1}}
     for step, mae_hu in ((10, 90.0), (20, 70.0), (30, 80.0)):
         shown = _advance(made, variable, step, mae_hu)
     checkpoints.load(tmp_path / "best.npz", [variable])
     assert float(variable) == 20
+    # It goes from hand to hand, the last one does not.
+    assert checkpoints.position(tmp_path / "best.npz")["spacing_mm"] == [3, 2, 1]
+    assert b"Doe" not in (tmp_path / "best.npz").read_bytes()
+    assert b"Doe" in (tmp_path / "last.npz").read_bytes()
     again = _record(tmp_path)
     again.restore([variable])
     assert (float(variable), again.step, again.history.best()) == (30, 30, (20, 70.0))

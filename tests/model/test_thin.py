@@ -73,9 +73,15 @@ def test_a_u_net_and_an_output_norm(triplet):
     assert _worst(network.outputs(network.shared(mr), None), unet.plain(mr)) < 1e-5
 
 
-@pytest.mark.parametrize("norm", ["batch", "renorm", "none", "group", "instance", "local"])
-def test_slabs_change_nothing(small, triplet, monkeypatch, norm):
-    kind = {"norm": "batch", "batch_statistics": "local"} if norm == "local" else {"norm": norm}
+LOCAL = {"norm": "batch", "batch_statistics": "local"}
+OUTPUT_ALONE = {"norm": "none", "batch_statistics": "local", "output_norm": "batch"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [*({"norm": n} for n in ("batch", "renorm", "none", "group", "instance")), LOCAL, OUTPUT_ALONE],
+)
+def test_slabs_change_nothing(small, triplet, monkeypatch, kind):
     nets, mr = _settled(small(dropout="late", **kind)), triplet()
     network = thin.Draws(nets)
     whole = network.outputs(network.shared(mr), (0, 0))
@@ -85,8 +91,7 @@ def test_slabs_change_nothing(small, triplet, monkeypatch, norm):
 
 
 def test_an_output_with_local_statistics(small, triplet):
-    kind = {"norm": "batch", "batch_statistics": "local", "output_norm": "batch"}
-    nets, mr = _settled(small(dropout="late", **kind)), triplet()
+    nets, mr = _settled(small(dropout="late", **LOCAL, output_norm="batch")), triplet()
     network = thin.Draws(nets)
     masked = nets.sampler([*mr, keras.ops.convert_to_tensor([(0, 3)], "int32")])
     assert _worst(network.outputs(network.shared(mr), (0, 3)), masked) < 1e-5

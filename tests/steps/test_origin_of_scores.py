@@ -3,16 +3,23 @@
 import pytest
 
 from multires_tf import assembly, errors
-from multires_tf.data import checksums
 from multires_tf.learn import checkpoints
 from multires_tf.steps import calibrate, evaluate
 
 
-@pytest.mark.parametrize(("split", "verb"), [("validation", calibrate), ("test", evaluate)])
-def test_a_subject_that_trained_is_refused(known_run, split, verb):
+@pytest.mark.parametrize(
+    ("split", "before", "verb"),
+    [
+        ("validation", "training", calibrate),
+        ("test", "training", evaluate),
+        ("test", "validation", evaluate),
+    ],
+)
+def test_a_subject_that_trained_or_chose_is_refused(known_run, split, before, verb):
     folder = known_run.folder
     moved = assembly.subjects(folder, split)[0]
-    position = {"subjects": {"training": [checksums.of_text(moved)], "validation": []}}
-    checkpoints.save(assembly.best(folder), [], position)
-    with pytest.raises(errors.UserError, match=f"{moved} in split '{split}' has trained"):
+    position = {"subjects": {"training": ["p1"], "validation": ["p3"]} | {before: [moved]}}
+    for checkpoint in (assembly.best(folder), assembly.last(folder)):
+        checkpoints.save(checkpoint, [], position)
+    with pytest.raises(errors.UserError, match=f"{moved} in split '{split}' has trained or chosen"):
         verb.run(workdir=folder.root)

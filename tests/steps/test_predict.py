@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from multires_tf import errors, outputs, planning, synthesis
+from multires_tf import predictor as predictors
 from multires_tf.data import geometry, images, preparation, scans
 from multires_tf.measure import novelty
 from multires_tf.steps import predict
@@ -51,6 +52,25 @@ def test_input_and_output_come_together(tmp_path):
 def test_blurring_is_for_an_attenuation_map(tmp_path):
     with pytest.raises(errors.UserError, match=r"--pet_fwhm_mm: .* give --mumap as well"):
         predict.run(workdir=tmp_path, pet_fwhm_mm=6.0)
+
+
+def test_draws_are_blurred_on_the_subject_s_own_grid(tmp_path):
+    seen = []
+
+    def compute(inputs, *, spacing_mm):
+        seen.append(tuple(spacing_mm))
+        one = np.ones_like(inputs[0][0, ..., 0])
+        return {"ct": 0.25 * one, "epistemic": 16e-6 * one, "derived": 1e-8 * one}
+
+    trained = predictions.predictor(compute)
+    coarse = dataclasses.replace(trained, spacing_mm=(4.0, 6.0, 6.0))
+    job = predictors.Job("a", predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out")
+    coarse._prepared(job, tmp_path)
+    job = dataclasses.replace(job, prepared=tmp_path / "mr.ome.zarr")
+    blurred = outputs.Extras(outputs.Mumap(120, 6.0))
+    dataclasses.replace(trained, extras=blurred).predict(job)
+    assert set(seen) == {(4.0, 6.0, 6.0)}
+    assert (tmp_path / "out" / "mumap_sd.nii.gz").exists()
 
 
 def test_a_mean_of_draws_and_the_law_of_total_variance(tmp_path):
