@@ -2,6 +2,8 @@
 # ARGS are flags of the verb; in `train` of prepare and train, and PREPARE_ARGS and TRAIN_ARGS of one.
 
 EXP ?= multires_unc
+# Before phantoms get the laptop's: what is described is the experiment itself.
+GIVEN_OVERLAY := $(if $(OVERLAY),--overlay $(OVERLAY))
 PYTHON ?= python3
 RUN := .venv/bin/python -m multires_tf
 CONFIG := configs/$(EXP).yaml
@@ -63,10 +65,10 @@ phantom: .venv/installed  ## the phantom cohort alone, in runs/phantom
 	$(RUN) phantom --out runs/phantom --subjects 16 --seed 0 $(ARGS)
 
 describe: .venv/installed  ## the network of EXP: parameters, windows, receptive field
-	@$(RUN) describe $(SETTINGS) $(ARGS)
+	@$(RUN) describe --config $(CONFIG) $(GIVEN_OVERLAY) $(ARGS)
 
-prepare: .venv/installed $(if $(DATA),,$(PHANTOM))  ## bring a cohort into the run folder
-	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS)
+prepare: announce .venv/installed $(if $(DATA),,$(PHANTOM))  ## bring a cohort into the run folder
+	$(RUN) prepare --workdir $(WORKDIR) $(SETTINGS) --data $(COHORT) $(ARGS) $(PREPARE_ARGS)
 
 calibrate predict evaluate report export: .venv/installed  ## one verb on the run folder
 	$(RUN) $@ --workdir $(WORKDIR) $(ARGS)

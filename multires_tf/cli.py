@@ -187,10 +187,10 @@ def _predict(parser: _Parser) -> None:
     parser.add_argument("--series", help=text)
     text = "edge in voxels, or auto: the cheapest that fits --memory; default: the config's"
     parser.add_argument("--tile", type=_tile, help=text)
-    text = "of --tile auto, e.g. 8GB; default: most of what is free"
+    text = "e.g. 8GB, by which --tile auto, then the default, chooses; else most of what is free"
     parser.add_argument("--memory", type=_memory, help=text)
     _draws(parser)
-    text = "attenuation at 511 keV as well, from a CT at so many kV (80 to 140)"
+    text = "attenuation at 511 keV as well, from a CT at 80, 100, 110, 120, 130 or 140 kV"
     parser.add_argument("--mumap", type=_count, metavar="KVP", help=text)
     text = "blur the attenuation map to a PET's resolution; 0: as it is"
     parser.add_argument("--pet_fwhm_mm", type=_positive, default=0.0, metavar="MM", help=text)

@@ -51,7 +51,7 @@ def _client(address: str) -> Any:
         import distributed
     except ImportError:
         raise errors.UserError(
-            "--cluster: Dask is not installed; run pip install 'multires_tf[cluster]'"
+            "--cluster: Dask is not installed; run 'pip install -c constraints.txt -e .[cluster]'"
         ) from None
     try:
         return distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)

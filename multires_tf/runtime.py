@@ -70,6 +70,12 @@ def strategy(devices: str) -> Any:
     return tf.distribute.MirroredStrategy(names)
 
 
+def devices_of(strategy: Any) -> list[str]:
+    """The devices of this process that a strategy computes on, such as GPU:0."""
+    found = [str(name) for name in strategy.extended.worker_devices]
+    return [name.upper().removeprefix("/").rpartition("DEVICE:")[2] for name in found]
+
+
 def check_cluster(text: str | None) -> None:
     """Checks the TF_CONFIG of one process, which TensorFlow would take for one machine or wait on.
 

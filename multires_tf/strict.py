@@ -17,6 +17,11 @@ from multires_tf import errors
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the mapping that a YAML file holds.
+
+    Raises:
+        errors.UserError: no such file, no YAML, or no mapping.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -29,6 +34,11 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def setting(setting: str) -> dict[str, Any]:
+    """Returns "a.b=value" as {"a": {"b": value}}, the value read as YAML.
+
+    Raises:
+        errors.UserError: it has another form.
+    """
     key, sign, value = setting.partition("=")
     if not sign or not key:
         raise errors.UserError(f"--set {setting}: needs the form section.key=value")
@@ -42,6 +52,17 @@ def setting(setting: str) -> dict[str, Any]:
 
 
 def merge(into: dict[str, Any], difference: dict[str, Any], source: str, prefix: str = "") -> None:
+    """Changes `into` by what a later file says.
+
+    Args:
+        into: nested; empty at first, when it takes whatever comes.
+        difference: likewise, only keys that `into` has.
+        source: of the difference, for the message.
+        prefix: of the keys' names, in recursion.
+
+    Raises:
+        errors.UserError: a key that `into` does not have.
+    """
     for key, value in difference.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             merge(into[key], value, source, f"{prefix}{key}.")

@@ -129,7 +129,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
 
 def test_without_dask_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(errors.UserError, match=r"pip install 'multires_tf\[cluster\]'"):
+    with pytest.raises(errors.UserError, match=r"pip install .* -e \.\[cluster\]"):
         list(cluster.each(str, [1], address="tcp://127.0.0.1:1", words="test"))
 
 

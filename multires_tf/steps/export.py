@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, runfolder, runtime
+from multires_tf import assembly, calibration, runfolder, runtime
 from multires_tf import config as configs
 from multires_tf.data import nyul
 
 # The network's own float32 noise is about 1e-6 of a unit; this is 0.4 HU.
 _TOLERANCE_UNIT = 1e-4
-PRECISIONS = ("float32", "mixed_bfloat16")
 # Names of inputs say what they are: all that `saved_model_cli show` has of them.
 WINDOW_NAMES = {1: "mr_full_resolution", 2: "mr_half_resolution", 4: "mr_quarter_resolution"}
 CONTEXT_NAME = "mr_context"
@@ -54,7 +53,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
 
     Args:
         workdir: run folder with a trained network.
-        precision: of the network's arithmetic, one of PRECISIONS.
+        precision: of the network's arithmetic, float32 or mixed_bfloat16.
 
     Raises:
         errors.UserError: nothing trained yet.
@@ -67,6 +66,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
     import tensorflow as tf
 
     config, nets, position = assembly.trained_networks(folder)
+    kept = calibration.load(folder)
     endpoints = _endpoints(nets, config)
     module = tf.Module()
     # Its weights alone: a Keras model would be traced and saved a second time.
@@ -85,6 +85,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
             "spacing_mm": position["spacing_mm"],
             "ct_window_hu": config.intensity.ct_window_hu,
             **_scaling(folder, config),
+            "calibration_scale": kept.values.scale if kept else None,
             "scales": config.network.scales,
             "window": config.network.window,
             "precision": precision,

@@ -43,7 +43,8 @@ def run(
         samples: Monte-Carlo draws; a network without dropout makes one pass.
         tile: edge of a tile in voxels, in place of the config's; auto takes for each volume the
             cheapest tile that fits into `memory`, and says so.
-        memory: bytes that the process may take; None is most of what this machine has free.
+        memory: bytes that the process may take; makes auto the tile where none is given. None is
+            most of what this machine has free.
         seed: of the draws.
         mumap: tube voltage in kV; leaves mumap.nii.gz, mumap_sd.nii.gz and mumap.hv/.v as well.
         pet_fwhm_mm: blurs the attenuation map to the resolution of a PET.
@@ -59,6 +60,8 @@ def run(
         raise errors.UserError("--input and --output: give both, or none for the test subjects")
     if pet_fwhm_mm and mumap is None:
         raise errors.UserError("--pet_fwhm_mm: blurs the attenuation map; give --mumap as well")
+    if memory is not None and tile is None:
+        tile = "auto"
     output = output.absolute() if output else None  # "." has no name that files could lie beside
     attenuation = None if mumap is None else outputs.Mumap(mumap, pet_fwhm_mm)
     extras = outputs.Extras(attenuation, as_dicom, uncertain_above_hu)

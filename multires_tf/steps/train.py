@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from multires_tf import assembly, errors, origin, runfolder, runtime, strict, validation
+from multires_tf import assembly, errors, origin, progress, runfolder, runtime, strict, validation
 from multires_tf import config as configs
 from multires_tf.data import pipeline
 
@@ -144,6 +144,7 @@ class _Session:
             return [record.summary("was already finished")]
         if record.chief:
             self.write_provenance()
+            progress.say(f"training on {', '.join(runtime.devices_of(self.strategy))}")
         board = record.open_board(
             config=configs.dump(self.config),
             settings=dict(strict.leaves(strict.plain(self.config))),
@@ -275,6 +276,7 @@ class _Session:
         weights = self.nets.plain.trainable_variables
         facts["trainable_parameters"] = sum(math.prod(v.shape) for v in weights)
         facts["replicas"] = self.strategy.num_replicas_in_sync
+        facts["devices"] = runtime.devices_of(self.strategy)
         continued = self.record.step > 0
         runtime.write_provenance(self.folder.provenance, facts, continued=continued)
 
