@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
-from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, calibration, errors, runfolder
+from multires_tf import assembly, calibration, errors, outputs, runfolder
 from multires_tf.data import geometry, images, preparation, resampling, store
 from multires_tf.measure import intervals
 
@@ -54,7 +52,7 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
     """
     folder = run.prediction(subject)
     path = run.need(folder / "ct.nii.gz", "predict")
-    applied = _calibration(run, folder / "prediction.json")
+    applied = _calibration(run, folder / outputs.FACTS)
     mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
     ct_hu, place = ct.read_all(), mask.read_all()
     body, field = place == preparation.BODY, place != preparation.OUTSIDE
@@ -83,7 +81,7 @@ def _calibration(run: runfolder.RunFolder, facts: pathlib.Path) -> intervals.Cal
     """
     if not facts.exists() and not assembly.best(run).exists():
         return None
-    found = _json(run.need(facts, "predict"))
+    found = runfolder.read_json(run.need(facts, "predict"), "predict")
     settings, values = found.get("settings") or {}, found.get("calibration")
     if assembly.best(run).exists():
         if settings.get("checkpoint") != assembly.fingerprint(run):
@@ -95,16 +93,6 @@ def _calibration(run: runfolder.RunFolder, facts: pathlib.Path) -> intervals.Cal
         return intervals.Calibration.from_dict(values) if values else None
     except (KeyError, TypeError, ValueError):
         raise errors.UserError(f"{facts}: damaged calibration; run 'predict' again") from None
-
-
-def _json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise errors.UserError(f"{path}: damaged; run 'predict' again")
-    return found
 
 
 def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.ndarray]:

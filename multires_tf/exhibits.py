@@ -7,7 +7,6 @@ to print. Subjects, slices and windows are the same for all arms.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -114,7 +113,8 @@ _INTERVALS = {
 
 def _trust(name: str, run: runfolder.RunFolder) -> list[dict[str, Any]]:
     table = tables.read(run.need(run.reliability_csv, "evaluate"))
-    pooled = json.loads(run.reliability_json.read_text()) if run.reliability_json.exists() else {}
+    path = run.reliability_json
+    pooled = runfolder.read_json(path, "evaluate") if path.exists() else {}
     found = []
     for maps, region in dict.fromkeys((row["maps"], row["region"]) for row in table):
         own = [row for row in table if (row["maps"], row["region"]) == (maps, region)]
@@ -166,7 +166,7 @@ def _number(text: str | None) -> float:
 def _parameters(run: runfolder.RunFolder) -> int | None:
     if not run.provenance.exists():
         return None
-    return json.loads(run.provenance.read_text(encoding="utf-8")).get("trainable_parameters")
+    return runfolder.read_json(run.provenance, "train").get("trainable_parameters")
 
 
 def _median_subject(run: runfolder.RunFolder) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -150,7 +149,7 @@ class Preparer:
     def record(self, one: cohort.Subject) -> dict[str, Any] | None:
         """What came of a subject's registration; None where it is not prepared."""
         path = self.folder.registration(one.subject)
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return runfolder.read_json(path, "prepare") if path.exists() else None
 
     def _headers(self, one: cohort.Subject) -> tuple[geometry.Geometry, geometry.Geometry]:
         """Checks all that headers tell: most mistakes in no time."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
 import pathlib
 import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 from multires_tf import errors
 
@@ -105,6 +107,21 @@ class RunFolder:
         if not path.exists():
             raise errors.UserError(f"{path}: not there yet; run '{verb}' first")
         return path
+
+
+def read_json(path: pathlib.Path, verb: str) -> dict[str, Any]:
+    """Returns the object that a file of a run holds.
+
+    Raises:
+        errors.UserError: it is damaged; names the verb which makes it anew.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise errors.UserError(f"{path}: damaged; run '{verb}' again after deleting it")
+    return found
 
 
 @contextlib.contextmanager

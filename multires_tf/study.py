@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 import math
 import os
 import pathlib
@@ -250,7 +249,7 @@ def numbers(folder: pathlib.Path) -> dict[str, Any]:
         "training_seconds": sum(float(r["seconds"]) for r in rows),
     }
     if run_folder.scores_json.exists():
-        scores = json.loads(run_folder.scores_json.read_text(encoding="utf-8"))
+        scores = runfolder.read_json(run_folder.scores_json, "evaluate")
         found |= scores["mean"]
     return found
 

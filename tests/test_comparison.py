@@ -107,7 +107,7 @@ def test_a_prediction_that_does_not_tell_its_checkpoint_is_refused(predicted):
     path = predicted.prediction("s") / "prediction.json"
     for content in ("{}", "[]", "{"):
         path.write_text(content)
-        with pytest.raises(errors.UserError, match=r"prediction.json: .*; run 'predict' again"):
+        with pytest.raises(errors.UserError, match=r"prediction\.json: .*; run 'predict' again"):
             comparison.load(predicted, "s")
     path.unlink()
     with pytest.raises(errors.UserError, match=r"prediction.json: .*run 'predict' first"):

@@ -40,10 +40,10 @@ FLOORS = (
         "origin",
         "validation",
         "calibration",
+        "outputs",
         "comparison",
         "exhibits",
         "intake",
-        "outputs",
         "predictor",
         "preparer",
     ),  # joints: in this order

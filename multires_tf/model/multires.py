@@ -151,7 +151,7 @@ def _joined(bin_: Any, name: str, estimate: Any, coarse: Any, window: tuple) -> 
     Most of the margin is cut before interpolating; one coarse voxel stays to interpolate with.
     """
     if any(edge % 4 or edge < 8 for edge in window):
-        raise ValueError(f"window edges are multiples of 16, not {tuple(window)}")
+        raise ValueError(f"window edges are multiples of 4 from 8 on, not {tuple(window)}")
     margin = tuple(edge // 4 - 1 for edge in window)
     own = {"dtype": "float32"}
     x = bin_.make(f"{name}.crop", layers.CropMargin, margin=margin, **own)(coarse)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import comparison, config, errors, progress, runfolder, tables
+from multires_tf import comparison, config, errors, outputs, progress, runfolder, tables
 from multires_tf.measure import figures, page, reliability, viewer
 
 # Each picture is about half a megabyte: a page stays openable.
@@ -42,8 +41,9 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     folder = runfolder.RunFolder(workdir)
     settings = config.parse(folder.need(folder.config, "prepare"))
     rows = _scores(folder.need(folder.scores_csv, "evaluate"))
-    summary = _json(folder.need(folder.scores_json, "evaluate"))
-    provenance = _json(folder.provenance) if folder.provenance.exists() else {}
+    summary = runfolder.read_json(folder.need(folder.scores_json, "evaluate"), "evaluate")
+    made = folder.provenance
+    provenance = runfolder.read_json(made, "train") if made.exists() else {}
     rows.sort(key=lambda row: -row["mae_hu"])
     pictures, exhibits, histograms = _shown(folder, rows)
     report = page.Report(
@@ -77,13 +77,6 @@ def _value(key: str, text: str) -> str | float | None:
     if key in ("subject", "split"):
         return text
     return float(text) if text else None
-
-
-def _json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise errors.UserError(f"{path}: not JSON; delete it and run its verb again") from error
 
 
 def _shown(
@@ -153,7 +146,7 @@ def _uncertainty(histograms: Histograms) -> bytes | None:
 def _calibration(folder: runfolder.RunFolder) -> bytes | None:
     path = folder.reliability_json
     try:
-        return figures.calibration(_json(path)) if path.exists() else None
+        return figures.calibration(runfolder.read_json(path, "evaluate")) if path.exists() else None
     except (KeyError, TypeError, ValueError):
         raise errors.UserError(f"{path}: damaged; run 'evaluate' again") from None
 
@@ -181,8 +174,8 @@ def _curve(path: pathlib.Path) -> bytes:
 
 
 def _draws(folder: runfolder.RunFolder, rows: Sequence[dict[str, Any]]) -> int | None:
-    path = folder.prediction(rows[0]["subject"]) / "prediction.json"
-    return _json(path).get("samples") if path.exists() else None
+    path = folder.prediction(rows[0]["subject"]) / outputs.FACTS
+    return runfolder.read_json(path, "predict").get("samples") if path.exists() else None
 
 
 def _network(settings: config.Config, provenance: dict[str, Any]) -> str:
