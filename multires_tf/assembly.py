@@ -110,54 +110,43 @@ def record(run: runfolder.RunFolder, config: configs.Config, *, chief: bool) -> 
     )
 
 
-def training_windows(
-    config: configs.Config,
-    volumes: list[Any],
-    *,
-    start_step: int,
-    steps: int,
-    seed: int,
-    shares: Sequence[int] = (0,),
-    of: int = 1,
-) -> Any:
-    """The dataset of what the objective is fed from `start_step` on, and of where it comes from.
-
-    Args:
-        volumes: pipeline.Volume of the training subjects.
-        start_step: of the first batch.
-        steps: the step after the last batch.
-        seed: of windows, augmentation and channel masks.
-        shares: of each batch; see pipeline.training_windows.
-        of: likewise.
-    """
-    import tensorflow as tf
-
+def recipe(config: configs.Config, *, seed: int) -> Any:
+    """How training draws and makes its windows: a pipeline.Recipe."""
     from multires_tf.data import pipeline
 
     sampling = config.sampling
-    supervised = config.network.scales if config.loss.deep_supervision else (1,)
-    dataset = pipeline.training_windows(
-        volumes,
+    return pipeline.Recipe(
         seed=seed,
         batch=sampling.batch,
         window=config.network.window,
         tile=config.training_tile,
         scales=config.network.scales,
-        start_step=start_step,
-        steps=steps,
+        supervised_scales=config.network.scales if config.loss.deep_supervision else (1,),
         body_share=sampling.body_share,
         flip_axes=sampling.flip_axes,
         rotation_deg=sampling.rotation_deg,
         scaling=sampling.scaling,
         augment_share=sampling.augment_share,
         ct_window_hu=config.intensity.ct_window_hu,
-        supervised_scales=supervised,
-        shares=shares,
-        of=of,
     )
 
+
+def training_windows(config: configs.Config, volumes: list[Any], *, seed: int, **which: Any) -> Any:
+    """The dataset of what the objective is fed, and of where it comes from.
+
+    Args:
+        volumes: pipeline.Volume of the training subjects.
+        seed: of windows, augmentation and channel masks.
+        which: steps and shares, as pipeline.training_windows takes them.
+    """
+    import tensorflow as tf
+
+    from multires_tf.data import pipeline
+
+    dataset = pipeline.training_windows(volumes, recipe(config, seed=seed), **which)
+
     def with_draw(element: dict[str, Any]) -> dict[str, Any]:
-        index = tf.cast(element["step"], tf.int32) * sampling.batch + element["index"]
+        index = tf.cast(element["step"], tf.int32) * config.sampling.batch + element["index"]
         return {**element, "draw": tf.stack([tf.fill(tf.shape(index), seed), index], axis=1)}
 
     return dataset.map(with_draw)

@@ -7,6 +7,7 @@ compress about as badly as scans do.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import pathlib
 import tempfile
 import time
@@ -50,24 +51,11 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
 def _rate(
     config: configs.Config, volumes: list[pipeline.Volume], augment_share: float, count: int
 ) -> dict[str, float]:
-    sampling = config.sampling
     warm = count // 5
-    dataset = pipeline.training_windows(
-        volumes,
-        seed=config.seed,
-        batch=1,
-        window=config.network.window,
-        tile=config.training_tile,
-        scales=config.network.scales,
-        start_step=0,
-        steps=warm + count,
-        body_share=sampling.body_share,
-        flip_axes=sampling.flip_axes,
-        rotation_deg=sampling.rotation_deg,
-        scaling=sampling.scaling,
-        augment_share=augment_share,
-        ct_window_hu=config.intensity.ct_window_hu,
+    recipe = dataclasses.replace(
+        assembly.recipe(config, seed=config.seed), batch=1, augment_share=augment_share
     )
+    dataset = pipeline.training_windows(volumes, recipe, start_step=0, stop_step=warm + count)
     begun = time.perf_counter()
     for number, _ in enumerate(dataset):
         if number == warm - 1:

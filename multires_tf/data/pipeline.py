@@ -59,15 +59,15 @@ class Recipe:
 
     Attributes:
       seed: of the run.
-      batch: windows a step.
-      window: voxels that each branch sees of a tile no larger than itself.
+      batch: windows a step, over all devices.
+      window: voxels that each branch sees of a tile no larger than itself; fixes the context.
       tile: output voxels of a training window.
       scales: of the MR windows.
-      supervised_scales: of the CT and weight windows.
+      supervised_scales: those that have "ct_<s>" and "weight_<s>".
       body_share: share of windows centred on the body.
-      flip_axes: letters of the axes that may be mirrored.
-      rotation_deg: largest angle about each axis.
-      scaling: largest change of size along each axis.
+      flip_axes: letters of the axes that are mirrored, each with probability one half.
+      rotation_deg: angles about the three axes are uniform in +- this.
+      scaling: magnifications along the three axes are uniform in 1 +- this.
       augment_share: share of windows that are rotated and scaled.
       ct_window_hu: HU of the CT units 0 and 1.
     """
@@ -187,46 +187,24 @@ def complaint(error: Exception) -> errors.UserError | None:
 
 def training_windows(
     volumes: Sequence[Volume],
+    recipe: Recipe,
     *,
-    seed: int,
-    batch: int,
-    window: Sequence[int],
-    tile: Sequence[int],
-    scales: Sequence[int],
     start_step: int,
-    steps: int,
-    body_share: float,
-    flip_axes: Sequence[str],
-    rotation_deg: float,
-    scaling: float,
-    augment_share: float,
-    ct_window_hu: Sequence[float],
-    supervised_scales: Sequence[int] = (1,),
+    stop_step: int,
     shares: Sequence[int] = (0,),
     of: int = 1,
     parallel: int | None = None,
 ) -> tf.data.Dataset:
-    """Returns the batches of the steps `start_step`, ..., `steps` - 1, in that order.
+    """Returns the batches of the steps `start_step`, ..., `stop_step` - 1, in that order.
 
     The batch of a step does not depend on `start_step`, on `parallel`, on chance or on how many
     devices share it: `of` devices get the same windows as one, each its share.
 
     Args:
       volumes: the training subjects, in a fixed order.
-      seed: of the run.
-      batch: windows a step, over all devices; a multiple of `of`.
-      window: (z, y, x) voxels that fix the branches' context; the paper's tile is as large.
-      tile: (z, y, x) output voxels of a training window.
-      scales: of the branches.
+      recipe: how windows are drawn and made; its batch is a multiple of `of`.
       start_step: first step to yield.
-      steps: all steps of the run, those before `start_step` included.
-      body_share: share of windows centred on the body.
-      flip_axes: letters of the axes that are mirrored, each with probability one half.
-      rotation_deg: angles about the three axes are uniform in +- this.
-      scaling: magnifications along the three axes are uniform in 1 +- this.
-      augment_share: share of windows that are rotated and scaled.
-      ct_window_hu: HU of the CT units 0 and 1.
-      supervised_scales: those that have "ct_<s>" and "weight_<s>".
+      stop_step: the step after the last one.
       shares: which shares of each step's batch to yield, one element each, in this order.
       of: number of equal shares that a batch is cut into.
       parallel: batches made at a time; None leaves it to tf.data.
@@ -243,23 +221,10 @@ def training_windows(
     """
     import tensorflow as tf
 
-    low_hu, high_hu = ct_window_hu
-    recipe = Recipe(
-        seed=seed,
-        batch=batch,
-        window=windows.triple(window),
-        tile=windows.triple(tile),
-        scales=tuple(scales),
-        supervised_scales=tuple(supervised_scales),
-        body_share=body_share,
-        flip_axes=tuple(flip_axes),
-        rotation_deg=rotation_deg,
-        scaling=scaling,
-        augment_share=augment_share,
-        ct_window_hu=(low_hu, high_hu),
+    keys, size = recipe.keys, recipe.batch // of
+    boxes = windows.branch_windows(
+        (0, 0, 0), recipe.tile, window=recipe.window, scales=recipe.scales
     )
-    keys, size = recipe.keys, batch // of
-    boxes = windows.branch_windows((0, 0, 0), tile, window=window, scales=scales)
     for volume in volumes:
         if len({pyramid.shape for pyramid in volume.pyramids.values()}) > 1:
             raise errors.UserError(
@@ -286,5 +251,5 @@ def training_windows(
         return {**arrays, "subject": subject, "start": start, "step": step, "index": index}
 
     calls = tf.data.AUTOTUNE if parallel is None else parallel
-    dataset = tf.data.Dataset.range(start_step * len(shares), steps * len(shares))
+    dataset = tf.data.Dataset.range(start_step * len(shares), stop_step * len(shares))
     return dataset.map(element, num_parallel_calls=calls, deterministic=True).prefetch(2)

@@ -230,7 +230,7 @@ class _Session:
                 self.config,
                 self.training,
                 start_step=start,
-                steps=stop,
+                stop_step=stop,
                 seed=self.config.seed if seed is None else seed,
                 shares=local,
                 of=count,
@@ -286,7 +286,7 @@ class _Session:
 
         first, seed = error.step, self.config.seed
         dataset = assembly.training_windows(
-            self.config, self.training, start_step=first, steps=first + 1, seed=seed
+            self.config, self.training, start_step=first, stop_step=first + 1, seed=seed
         )
         batch = next(iter(dataset))
         places = step.culprits(self.objective, batch) or range(self.config.sampling.batch)

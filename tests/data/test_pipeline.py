@@ -43,8 +43,8 @@ def cohort(tmp_path_factory):
     return found
 
 
-def options(**changes):
-    return {
+def recipe(**changes):
+    fields = {
         "seed": 5,
         "batch": 1,
         "window": (EDGE,) * 3,
@@ -59,12 +59,14 @@ def options(**changes):
         "supervised_scales": (1,),
         **changes,
     }
+    return pipeline.Recipe(**fields)
 
 
-def batches(cohort, *, start_step=0, steps=6, parallel=None, **changes):
+def batches(cohort, *, start_step=0, steps=6, **changes):
     volumes = [volume for volume, _ in cohort]
+    which = {name: changes.pop(name) for name in ("shares", "of", "parallel") if name in changes}
     dataset = pipeline.training_windows(
-        volumes, start_step=start_step, steps=steps, parallel=parallel, **options(**changes)
+        volumes, recipe(**changes), start_step=start_step, stop_step=steps, **which
     )
     return list(dataset.as_numpy_iterator())
 
@@ -121,7 +123,7 @@ def test_batches_hold_the_paper_s_blocks_of_mr_ct_and_mask(cohort):
 
 def test_elements_have_static_shapes_and_the_planned_types(cohort):
     dataset = pipeline.training_windows(
-        [cohort[0][0]], start_step=0, steps=4, **options(batch=2, supervised_scales=(1, 2))
+        [cohort[0][0]], recipe(batch=2, supervised_scales=(1, 2)), start_step=0, stop_step=4
     )
     spec = dataset.element_spec
     arrays = {"mr_1", "mr_2", "mr_4", "ct_1", "weight_1", "ct_2", "weight_2"}
