@@ -108,6 +108,7 @@ def test_the_input_is_timed(tmp_path):
     assert [row["a second"] > 0 for row in found["rows"]] == [True] * 3
 
 
+@pytest.mark.slow
 def test_a_network_s_step_is_timed_and_its_parts_told_apart(tmp_path):
     found = _answer(tmp_path, "network", *TINY, "--within", "--rounds", "1")
     (row,) = found["rows"]

@@ -41,7 +41,7 @@ def test_an_image_without_a_field_stays_as_it_is(phantom):
 
 def test_the_field_does_not_depend_on_the_image_s_unit(phantom):
     mr, _, _ = phantom
-    assert estimate(mr * 0.01) == pytest.approx(estimate(mr), rel=0.01)
+    np.testing.assert_allclose(estimate(mr * 0.01), estimate(mr), rtol=0.01)
 
 
 def test_a_body_too_small_to_tell_is_left_alone():
@@ -53,4 +53,4 @@ def test_the_field_divides_the_image_at_full_resolution(phantom):
     mr, _, _ = phantom
     body = masks.mr_body(mr, SPACING_MM)
     made = sitk.GetArrayFromImage(bias_field.corrected(image_of(mr), body))
-    assert made == pytest.approx(mr / estimate(mr), rel=1e-5)
+    np.testing.assert_allclose(made, mr / estimate(mr), rtol=1e-5)

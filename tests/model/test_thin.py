@@ -103,7 +103,7 @@ def test_half_of_the_channels_are_half_of_the_work():
     shared, plain = network.multiply_adds(SHAPES, None)
     # First convolution and first half of the first block: 27 (1 + 16) 16 a voxel of each branch.
     assert shared == 27 * (1 + 16) * 16 * (32**3 + 24**3 + 20**3)
-    draws = [network.multiply_adds(SHAPES, (0, k))[1] for k in range(20)]
+    draws = [network.multiply_adds(SHAPES, (0, k))[1] for k in range(6)]
     assert 0.5 < np.mean(draws) / plain < 0.56
 
 
@@ -112,7 +112,7 @@ def test_twenty_late_draws_cost_less_than_three_passes():
     network = thin.Draws(nets)
     shapes = [(1, n, n, n, 1) for n in (160, 120, 100)]
     shared, last = network.multiply_adds(shapes, None)
-    thin_draws = sum(network.multiply_adds(shapes, (0, k))[1] for k in range(20))
+    thin_draws = 20 * np.mean([network.multiply_adds(shapes, (0, k))[1] for k in range(4)])
     assert (shared + thin_draws) / (shared + last) < 3
 
 
