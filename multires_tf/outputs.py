@@ -17,7 +17,7 @@ import numpy as np
 
 from multires_tf.data import (
     attenuation,
-    dicom_series,
+    dicom_export,
     geometry,
     images,
     intensity,
@@ -108,7 +108,7 @@ def write(
         if mr is None:
             raise ValueError("a DICOM series needs that of its MR")
         kvp = extras.mumap.kvp if extras.mumap else _USUAL_KVP
-        dicom_series.write(
+        dicom_export.write(
             folder / _DICOM,
             ct_hu,
             grid,

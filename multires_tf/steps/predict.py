@@ -11,7 +11,7 @@ from typing import Literal
 from multires_tf import assembly, calibration, cluster, errors, outputs, runfolder
 from multires_tf import config as configs
 from multires_tf import predictor as predictors
-from multires_tf.data import cohort, dicom, dicom_series, images, preparation
+from multires_tf.data import cohort, dicom, dicom_export, images, preparation
 
 
 def run(
@@ -138,7 +138,7 @@ def _predict_all(
     left = [job for job in jobs if not predictor.is_done(job)]
     for job in left:
         if predictor.extras.dicom:
-            dicom_series.check(job.mr, series=job.series)
+            dicom_export.check(job.mr, series=job.series)
         if job.prepared is None:
             image = images.read(job.mr, series=job.series, modality="MR")
             preparation.check_spacing(image, predictor.spacing_mm, job.mr)

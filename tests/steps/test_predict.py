@@ -120,7 +120,7 @@ def test_turned_mrs_get_their_maps_where_they_lie(predictor, tmp_path, name):
     assert inner.any() and ct_hu[1:-1][inner].mean() > ct_hu[1:-1][outer].mean() + 1000
 
 
-def test_a_dicom_series_is_asked_for_and_the_mr_is_none(predictor, calls, tmp_path):
+def test_a_dicom_export_is_asked_for_and_the_mr_is_none(predictor, calls, tmp_path):
     image = predictions.write_mr(tmp_path / "mr.nii.gz")
     with pytest.raises(errors.UserError, match=r"mr\.nii\.gz: no DICOM series, and --dicom needs"):
         predictions.run(predictor, image, tmp_path / "out", dicom=True)
@@ -143,7 +143,7 @@ def test_the_input_s_novelty_is_written_down(predictor, tmp_path):
         assert (found["score"] > 3) is high
 
 
-def test_a_dicom_series_beside_that_of_the_mr(predictor, mr_series, tmp_path):
+def test_a_dicom_export_beside_that_of_the_mr(predictor, mr_series, tmp_path):
     pixels = predictions.voxels().astype(np.uint16)
     mr = mr_series(tmp_path / "mr", pixels, pixel_mm=(3.0, 3.0))
     out = predictions.run(predictor, mr, tmp_path / "out", dicom=True, mumap=outputs.Mumap(140))

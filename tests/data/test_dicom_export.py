@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 
 from multires_tf import errors
-from multires_tf.data import dicom, dicom_series, geometry, images
+from multires_tf.data import dicom, dicom_export, geometry, images
 
 SAGITTAL = (0, 1, 0, 0, 0, -1)
 C, S = np.cos(np.radians(15)), np.sin(np.radians(15))
@@ -31,9 +31,9 @@ def _written(tmp_path, mr_series, ct_hu=None, *, kvp=120, out="ct", **options):
     grid = geometry.of_image(images.read(mr))
     if ct_hu is None:
         ct_hu = np.random.default_rng(1).integers(-1024, 3071, grid.size).astype(np.int16)
-    dicom_series.check(mr)
+    dicom_export.check(mr)
     folder = tmp_path / out
-    dicom_series.write(folder, ct_hu, grid, source=mr, kvp=kvp, air_hu=-1024)
+    dicom_export.write(folder, ct_hu, grid, source=mr, kvp=kvp, air_hu=-1024)
     return mr, ct_hu, grid, folder
 
 
@@ -103,8 +103,8 @@ def test_odd_values_of_the_mr_are_not_quoted_on_the_terminal(tmp_path, mr_series
         path.write_bytes(path.read_bytes().replace(b"1.2.826.0", b"1.2.826.x"))  # UIDs
     grid = dicom.header(mr)
     ct_hu = np.zeros(grid.size, np.int16)
-    dicom_series.check(mr)
-    dicom_series.write(tmp_path / "ct", ct_hu, grid, source=mr, kvp=120, air_hu=-1024)
+    dicom_export.check(mr)
+    dicom_export.write(tmp_path / "ct", ct_hu, grid, source=mr, kvp=120, air_hu=-1024)
     assert not [str(one.message) for one in recwarn if "1.2.826.x" in str(one.message)]
 
 
@@ -114,10 +114,10 @@ def test_frames_of_an_enhanced_mr_are_named_by_number(tmp_path):
     file = tmp_path / "mr" / "deeper" / "all.dcm"
     dicom_files.write_enhanced(file, frames, pixel_mm=(2.0, 2.0), Modality="MR", **uids)
     mr = tmp_path / "mr"
-    dicom_series.check(mr)
+    dicom_export.check(mr)
     grid = dicom.header(mr)
     ct_hu = np.zeros(grid.size, np.int16)
-    dicom_series.write(tmp_path / "ct", ct_hu, grid, source=mr, kvp=120, air_hu=-1024)
+    dicom_export.write(tmp_path / "ct", ct_hu, grid, source=mr, kvp=120, air_hu=-1024)
     items = [data.SourceImageSequence for data in slices(tmp_path / "ct")]
     assert [[item.ReferencedFrameNumber for item in own] for own in items] == [[2], [3], [1]]
     uid = pydicom.dcmread(file).SOPInstanceUID
@@ -162,7 +162,7 @@ def test_oblique_slices_and_oblong_pixels_are_resampled_in_place(
 def test_the_same_content_has_the_same_uids_and_another_one_has_not(tmp_path, written):
     mr, ct_hu, grid, folder = written()
     for name, other, kvp in (("same", ct_hu, 120), ("other", ct_hu + 1, 120), ("kvp", ct_hu, 80)):
-        dicom_series.write(tmp_path / name, other, grid, source=mr, kvp=kvp, air_hu=-1024)
+        dicom_export.write(tmp_path / name, other, grid, source=mr, kvp=kvp, air_hu=-1024)
     uids = {n: slices(tmp_path / n)[0].SeriesInstanceUID for n in ("ct", "same", "other", "kvp")}
     assert uids["ct"] == uids["same"]
     assert len(set(uids.values())) == 3
@@ -185,6 +185,6 @@ def test_dciodvfy_finds_no_error(options, written):
 def test_without_a_frame_of_reference_or_a_series_it_is_refused(tmp_path, mr_series):
     mr = mr_series(tmp_path / "mr", leave_out=("FrameOfReferenceUID",))
     with pytest.raises(errors.UserError, match=r"mr0\.dcm: no FrameOfReferenceUID; export"):
-        dicom_series.check(mr)
+        dicom_export.check(mr)
     with pytest.raises(errors.UserError, match=r"no DICOM series, and --dicom needs one"):
-        dicom_series.check(tmp_path / "mr.nii.gz")
+        dicom_export.check(tmp_path / "mr.nii.gz")
