@@ -84,19 +84,10 @@ def run(
         found = side_by_side(todo, chosen.prepare, words="prepare")
         problems |= {one.subject: words for one, words in found}
         if folder.landmarks.exists():  # they come from the training subjects: what was drawn stays
-            subjects = [
-                dataclasses.replace(one, split="none") if one.subject in problems else one
-                for one in placed
-            ]
+            subjects = [_left_out(one) if one.subject in problems else one for one in placed]
         else:
             subjects = _with_splits(folder, subjects, problems, config)
-        records = {one.subject: chosen.record(one) for one in subjects}
-        subjects = [_with_flags(one, records[one.subject]) for one in subjects]
-        # What was trained refers to the config that is there; otherwise ours is the one.
-        if not folder.checkpoints.exists():
-            runfolder.write_text(folder.config, configs.dump(config))
-        cohort.write(folder.cohort, subjects)
-        _write_page(chosen, subjects, records)
+        subjects = _write(chosen, subjects)
     lines = _lines(folder, subjects, len(problems))
     left_out = {**problems, **faults}
     if left_out:
@@ -145,6 +136,23 @@ def _with_splits(
         split = "none" if one.subject in problems else one.split or before.get(one.subject, "")
         placed.append(dataclasses.replace(one, split=split))
     return cohort.draw_splits(placed, config.cohort.split, config.seed)
+
+
+def _left_out(one: cohort.Subject) -> cohort.Subject:
+    return dataclasses.replace(one, split="none")
+
+
+def _write(chosen: preparer.Preparer, subjects: Sequence[cohort.Subject]) -> list[cohort.Subject]:
+    """Writes the config, the cohort with its flags, which it returns, and the page."""
+    folder = chosen.folder
+    records = {one.subject: chosen.record(one) for one in subjects}
+    flagged = [_with_flags(one, records[one.subject]) for one in subjects]
+    # What was trained refers to the config that is there; otherwise ours is the one.
+    if not folder.checkpoints.exists():
+        runfolder.write_text(folder.config, configs.dump(chosen.config))
+    cohort.write(folder.cohort, flagged)
+    _write_page(chosen, flagged, records)
+    return flagged
 
 
 def _with_flags(one: cohort.Subject, record: Record | None) -> cohort.Subject:
