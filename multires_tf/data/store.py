@@ -124,7 +124,7 @@ def write_pyramid(
 def _write_level(path: Path, array: np.ndarray, fill: float, *, named: Path) -> None:
     spec = {
         "driver": "zarr",
-        "kvstore": {"driver": "file", "path": str(path)},
+        "kvstore": _place(path),
         # Chunks that hold only the fill are written too: a missing file is then always an error.
         "store_data_equal_to_fill_value": True,
         "metadata": {
@@ -275,8 +275,13 @@ def open_pyramid(path: Path) -> Pyramid:
     return Pyramid(path, (z, y, x), attributes["fill"], attributes, opened)
 
 
+def _place(path: Path) -> dict[str, str]:
+    """A folder as tensorstore names it, which takes no path with '..' in it."""
+    return {"driver": "file", "path": os.path.abspath(path)}
+
+
 def _open_level(path: Path) -> tensorstore.TensorStore:
-    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
+    spec = {"driver": "zarr", "kvstore": _place(path)}
     return tensorstore.open(spec, context=_context(), open=True, read=True).result()
 
 

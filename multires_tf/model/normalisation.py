@@ -113,7 +113,7 @@ class BatchNorm(_Normalisation):
         return scale, self.beta - self.moving_mean * scale
 
     def _renormalised(self, inputs: Any) -> Any:
-        ones, zeros = ops.ones_like(self.gamma), ops.zeros_like(self.beta)
+        ones, zeros = ops.ones(self.gamma.shape), ops.zeros(self.beta.shape)
         out, mean, variance = kernels.batch_norm(inputs, ones, zeros, self.epsilon)
         # After the first update the average is this batch: no correction, an ordinary first step.
         self._update(mean, variance)
@@ -130,7 +130,8 @@ class BatchNorm(_Normalisation):
         rate = (1.0 - self.momentum) / (1.0 - ops.power(self.momentum, updates))
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             now = ops.stop_gradient(ops.cast(now, moving.dtype))
-            moving.assign(moving + rate * (now - moving))
+            # The first update is the batch to the last digit: 1 + (1e-6 - 1) would keep one of it.
+            moving.assign((1.0 - rate) * moving + rate * now)
         self.updates.assign(updates)
 
     def get_config(self) -> dict:

@@ -1,4 +1,5 @@
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -66,6 +67,13 @@ def test_attributes_and_spacing_come_back(tmp_path, ramp):
     assert pyramid.spacing_mm == (3.0, 1.0, 2.0)
     assert pyramid.attributes["mr_low"] == 12.5
     assert pyramid.fill == -1024.0
+
+
+def test_a_path_may_go_up(tmp_path, ramp, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    pyramid = write(pathlib.Path("../there/mr.ome.zarr"), ramp)
+    assert np.array_equal(pyramid.read_all(), ramp)
 
 
 def test_levels_carry_their_half_voxel_offsets(tmp_path, ramp):

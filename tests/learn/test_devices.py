@@ -60,7 +60,9 @@ def _workers(folder: pathlib.Path, flags: list[str]) -> list[subprocess.Popen]:
 
 @pytest.mark.slow
 def test_two_workers_train_one_model_and_outlive_the_loss_of_either(phantoms, tmp_path):
-    flags = settings(steps=12, validate_every=4)
+    # Renormalisation lets the last digits of float32 grow from step to step; that it is shared
+    # rightly is shown in float64 (test_step.py).
+    flags = [*settings(steps=12, validate_every=4), "--set", "network.norm.kind=batch"]
     one, two = (prepared(tmp_path / name, phantoms, flags) for name in ("one", "two"))
     chief, other = _workers(two, flags)
     try:

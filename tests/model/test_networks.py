@@ -179,7 +179,7 @@ assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 with np.load(sys.argv[1]) as saved:
     saved = dict(saved)
 results = {}
-for norm in ("batch", "group"):
+for norm in ("batch", "renorm", "group"):
     nets = networks.multires(window=(16, 16, 16), filters=(4, 6, 8), blocks=1, fc=(8, 8),
                              head=(8,), groups=2, norm=norm, dropout="everywhere")
     nets.plain.set_weights([saved[f"{norm}_{i}"] for i in range(len(nets.plain.weights))])
@@ -201,7 +201,7 @@ def test_tensorflow_and_jax_agree(small, triplet, tmp_path):
     draw = keras.ops.convert_to_tensor(np.array([[3, 4]], np.int32))
     arrays = {f"mr_{s}": np.asarray(m) for s, m in zip((1, 2, 4), mr, strict=True)}
     expected = {}
-    for norm in ("batch", "group"):
+    for norm in ("batch", "renorm", "group"):
         nets = small(dropout="everywhere", norm=norm)
         nets.sampler([*mr, draw], training=True)
         arrays |= {f"{norm}_{i}": np.asarray(w) for i, w in enumerate(nets.plain.weights)}
