@@ -113,7 +113,8 @@ class BatchNorm(_Normalisation):
         return scale, self.beta - self.moving_mean * scale
 
     def _renormalised(self, inputs: Any) -> Any:
-        ones, zeros = ops.ones(self.gamma.shape), ops.zeros(self.beta.shape)
+        kind = self.gamma.dtype
+        ones, zeros = ops.ones(self.gamma.shape, kind), ops.zeros(self.beta.shape, kind)
         out, mean, variance = kernels.batch_norm(inputs, ones, zeros, self.epsilon)
         # After the first update the average is this batch: no correction, an ordinary first step.
         self._update(mean, variance)
