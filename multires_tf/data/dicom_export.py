@@ -79,6 +79,7 @@ def check(folder: Path, *, series: str | None = None) -> None:
             _header(path)
 
 
+@pydicom.config.disable_value_validation()  # of the MR's values; it would quote them
 def write(
     folder: Path,
     ct_hu: np.ndarray,
@@ -103,19 +104,6 @@ def write(
     Raises:
       UserError: as `check`.
     """
-    with pydicom.config.disable_value_validation():  # of the MR's values; it would quote them
-        _write(folder, ct_hu, grid, source, series, kvp, air_hu)
-
-
-def _write(
-    folder: Path,
-    ct_hu: np.ndarray,
-    grid: geometry.Geometry,
-    source: Path,
-    series: str | None,
-    kvp: int,
-    air_hu: int,
-) -> None:
     axial = geometry.upright(grid, square=True)
     image = geometry.to_image(ct_hu, grid)
     voxels = np.rint(resampling.resample(image, axial, fill=air_hu)).astype(np.int16)

@@ -33,10 +33,10 @@ _COARSE_MM, _FINE_MM = 120.0, 72.0
 # Graphical Models 2000); a margin keeps volumes from vanishing.
 _LARGEST_SHARE = 0.8 / 2.48
 # Where the stages before have left nothing to gain, a stage finds a little less: no alarm.
-# In every flag of a registration, and in no other.
-REFUSED = " registration refused: "
 _NO_GAIN = "no gain"
 _NO_GAIN_SHARE = 0.02
+# In every flag of a registration, and in no other.
+REFUSED = " registration refused: "
 # What a stage may cost at the contour.
 _DICE_TOLERANCE = 5e-3
 _LEAST_OVERLAP_SHARE = 0.9
