@@ -25,6 +25,8 @@ SETTINGS := --config $(CONFIG) $(if $(OVERLAY),--overlay $(OVERLAY))
 ifndef DATA
   SETTINGS += --set register=none  # MR and CT of a phantom are one body in one frame
 endif
+# Files of tests on two processes; ARGS="-n 0" for one.
+TWO_AT_ONCE := -n 2 --dist loadfile
 export PYTHONWARNINGS ?= ignore::UserWarning
 
 .DEFAULT_GOAL := help
@@ -74,10 +76,10 @@ calibrate predict evaluate report export: .venv/installed  ## one verb on the ru
 	$(RUN) $@ --workdir $(WORKDIR) $(ARGS)
 
 test: .venv/developer  ## the default tests
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest $(TWO_AT_ONCE) $(ARGS)
 
 test-slow: .venv/developer  ## kills, browsers and other backends
-	.venv/bin/python -m pytest -m slow $(ARGS)
+	.venv/bin/python -m pytest -m slow $(TWO_AT_ONCE) $(ARGS)
 
 smoke: .venv/installed  ## every verb once, tiny overlay, phantom data
 	.venv/bin/python -m multires_tf phantom --out runs/smoke/phantom --subjects 3 --seed 1 --spacing_mm 12

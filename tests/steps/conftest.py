@@ -1,10 +1,11 @@
-"""A prepared and predicted run folder whose every score is known beforehand."""
+"""A prepared and predicted run folder whose every score is known beforehand; pairs to prepare."""
 
 import dataclasses
 import json
 import pathlib
 
 import numpy as np
+import pairs
 import pytest
 import SimpleITK as sitk
 
@@ -93,3 +94,11 @@ def known_run(tmp_path) -> KnownRun:
 def kept_run(tmp_path_factory) -> KnownRun:
     """One for all tests of a module, to be left as it is."""
     return _build(tmp_path_factory.mktemp("kept"))
+
+
+@pytest.fixture
+def data(tmp_path) -> pathlib.Path:
+    """A cohort of four pairs."""
+    for number in range(4):
+        pairs.write_subject(tmp_path / "data" / f"{number:03d}", number)
+    return tmp_path / "data"

@@ -1,0 +1,53 @@
+"""Nyul landmarks of the cohort: from its training subjects alone, and kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pairs
+import pytest
+
+from multires_tf import errors, intake, runfolder
+from multires_tf.data import cohort, images, store
+from multires_tf.steps import prepare
+
+
+def test_landmarks_are_those_of_the_training_subjects_and_are_kept(data, tmp_path):
+    wanted = pairs.config("intensity.mr_landmarks=nyul")
+    prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
+    folder = runfolder.RunFolder(tmp_path / "run")
+    name, *numbers = folder.landmarks.read_text().split()
+    assert (name, len(numbers), float(numbers[0]), float(numbers[-1])) == ("mr", 13, 0.0, 100.0)
+    mr = store.open_pyramid(folder.volume("000", "mr"))
+    unit = mr.read_all()
+    assert unit[pairs.BODY].min() == 0
+    assert unit[pairs.BODY].max() == pytest.approx(1, abs=0.05)
+    # What became 0 and 1 are the ends of the landmarks, not the percentiles of the config.
+    image = images.read(data / "000" / "mr.nii.gz")
+    found = intake.percentiles(wanted, image, data)
+    assert (mr.attributes["mr_low"], mr.attributes["mr_high"]) == (found[0], found[-1])
+    before = (folder.volume("000", "mr") / ".zattrs").stat().st_ino
+    prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
+    assert (folder.volume("000", "mr") / ".zattrs").stat().st_ino == before
+    # Another cohort's landmarks in their place are another preparation.
+    folder.landmarks.write_text("mr " + " ".join(str(n * n / 1.44) for n in range(13)) + "\n")
+    prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
+    assert (folder.volume("000", "mr") / ".zattrs").stat().st_ino != before
+
+
+def test_a_training_mr_without_a_body_gives_no_landmarks_and_moves_no_other(data, tmp_path):
+    for number in (4, 5):
+        pairs.write_subject(data / f"{number:03d}", number)
+    wanted, run = pairs.config("intensity.mr_landmarks=nyul"), tmp_path / "run"
+    prepare.run(workdir=tmp_path / "whole", config=wanted, data=data)
+    before = {one.subject: one.split for one in cohort.read(tmp_path / "whole" / "cohort.csv")}
+    bad = next(name for name, split in before.items() if split == "train")
+    flat = np.zeros(pairs.GRID.size, np.int16)
+    flat[0, 0, 0] = 1
+    images.write(flat, data / bad / "mr.nii.gz", grid=pairs.GRID)
+    with pytest.raises(errors.UserError, match=f"{bad}/mr.nii.gz: "):
+        prepare.run(workdir=run, config=wanted, data=data)
+    with pytest.raises(errors.PartlyDone) as partly:
+        prepare.run(workdir=run, config=wanted, data=data, keep_going=True)
+    assert any(line.startswith(f"left out: {bad}: ") for line in partly.value.lines)
+    after = {one.subject: one.split for one in cohort.read(run / "cohort.csv")}
+    assert after == {**before, bad: "none"}
