@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import study
+from multires_tf import exhibits, study
 
+ROOT = pathlib.Path("runs/ablation_resolution")
 TRAINED = (
     ("three_resolutions", ()),
     ("two_resolutions", ("network.multires.scales=[1, 2]",)),
@@ -44,5 +45,4 @@ COLUMNS = (
 )
 
 if __name__ == "__main__":
-    root = pathlib.Path("runs/ablation_resolution")
-    study.main(ARMS, verbs=VERBS, columns=COLUMNS, root=root)
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])

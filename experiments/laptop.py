@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import study
+from multires_tf import exhibits, study
 
+ROOT = pathlib.Path("runs/laptop")
 BUDGET = ("train.steps=1500", "train.validate_every=1500")
 CHANGES = (
     ("overlay", ()),
@@ -30,4 +31,4 @@ VERBS = ("prepare", "train", "predict", "evaluate")
 COLUMNS = ("val_mae_hu", "mae_hu", "mae_bone_hu", "mae_soft_hu", "training_seconds")
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, columns=COLUMNS, root=pathlib.Path("runs/laptop"))
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])

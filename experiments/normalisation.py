@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import study
+from multires_tf import exhibits, study
 
+ROOT = pathlib.Path("runs/normalisation")
 CHANGES = (
     ("none", ("network.norm.kind=none",)),
     ("renorm", ("network.norm.kind=renorm",)),
@@ -29,4 +30,4 @@ VERBS = ("prepare", "train")
 COLUMNS = ("val_mae_hu", "best_step", "training_seconds")
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, columns=COLUMNS, root=pathlib.Path("runs/normalisation"))
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])

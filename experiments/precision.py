@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import study
+from multires_tf import exhibits, study
 
+ROOT = pathlib.Path("runs/precision")
 BUDGET = ("train.steps=300", "train.validate_every=300")
 CHANGES = (
     ("float32_seed0", ()),
@@ -28,4 +29,4 @@ VERBS = ("prepare", "train")
 COLUMNS = ("val_mae_hu", "best_step", "training_seconds")
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, columns=COLUMNS, root=pathlib.Path("runs/precision"))
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import study
+from multires_tf import exhibits, study
 
+ROOT = pathlib.Path("runs/real_pairs")
 # Half the voxels in plane, so that a window sees twice as far, and limbs have no up or down.
 LONG = (
     "spacing_mm=[3.27, 1.953, 1.953]",
@@ -28,4 +29,4 @@ VERBS = ("prepare", "train", "predict", "evaluate", "report")
 COLUMNS = ("mae_hu", "baseline_mae_hu", "mae_bone_hu", "baseline_mae_bone_hu", "training_seconds")
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, columns=COLUMNS, root=pathlib.Path("runs/real_pairs"))
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])

@@ -15,6 +15,9 @@ import yaml
 
 from multires_tf import errors, migration, sections, strict
 
+# Keys that prepared volumes and splits depend on.
+PREPARED = ("seed", "spacing_mm", "register", "cohort", "intensity")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -1,4 +1,4 @@
-"""What a study shows of its finished arms: Table 1, Figures 2 and 3, and whether to trust them.
+"""What a study shows of its finished arms: a table, Figures 2 and 3, and whether to trust them.
 
 Each takes the arms' run folders by name and a folder, writes its files there, and returns the lines
 to print. Subjects, slices and windows are the same for all arms.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,47 @@ from multires_tf import comparison, errors, progress, runfolder, tables
 from multires_tf.measure import arms, figures, reliability, statistics
 
 Runs = Mapping[str, runfolder.RunFolder]
+
+
+def summary(columns: Sequence[str]) -> Callable[[Runs, pathlib.Path], list[str]]:
+    """The exhibit that has a row of numbers for each arm, in `summary.md`.
+
+    Args:
+        columns: scores of `evaluate`, means over the test subjects; val_mae_hu, the best
+            validation MAE in HU; best_step, its step; training_seconds.
+    """
+
+    def exhibit(runs: Runs, folder: pathlib.Path) -> list[str]:
+        lines = [_line(("arm", *columns)), "|---" * (len(columns) + 1) + "|"]
+        for name, run in runs.items():
+            found = _numbers(run)
+            lines.append(_line([name, *(_cell(found.get(column)) for column in columns)]))
+        runfolder.write_text(folder / "summary.md", "\n".join(lines) + "\n")
+        return lines
+
+    return exhibit
+
+
+def _numbers(run: runfolder.RunFolder) -> dict[str, float]:
+    """Of training, and of the test subjects if they were scored."""
+    rows = tables.read(run.need(run.history, "train"))
+    last = rows[-1] if rows else {}
+    found = {
+        "val_mae_hu": _number(last.get("best_val_mae_hu")),
+        "best_step": _number(last.get("best_step")),
+        "training_seconds": sum(float(row["seconds"]) for row in rows),
+    }
+    if run.scores_json.exists():
+        found |= runfolder.read_json(run.scores_json, "evaluate")["mean"]
+    return found
+
+
+def _cell(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return ""
+    return (
+        f"{value:.0f}" if value == int(value) else f"{value:{'.1f' if abs(value) >= 10 else '.2f'}}"
+    )
 
 
 def table1(runs: Runs, folder: pathlib.Path) -> list[str]:

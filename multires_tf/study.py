@@ -9,18 +9,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from absl import app
 from absl.flags import argparse_flags
 
-from multires_tf import cluster, errors, runfolder, tables
+from multires_tf import cluster, config, errors, runfolder
 
 CONFIGS = pathlib.Path("configs")
 Runs = Mapping[str, runfolder.RunFolder]
@@ -49,6 +48,11 @@ class Arm:
     trained_as: str = ""
     predict: tuple[str, ...] = ()
 
+    def load(self) -> config.Config:
+        """Its config."""
+        overlays = [CONFIGS / "overlays" / f"{name}.yaml" for name in self.overlays]
+        return config.load(CONFIGS / f"{self.experiment}.yaml", overlays, self.sets)
+
     @property
     def flags(self) -> list[str]:
         """The arm as flags of the command line."""
@@ -65,8 +69,7 @@ def main(
     *,
     verbs: Sequence[str],
     root: pathlib.Path,
-    columns: Sequence[str] = (),
-    exhibits: Sequence[Exhibit] = (),
+    exhibits: Sequence[Exhibit],
 ) -> None:
     """The command line of an experiment: runs its arms and shows what came out.
 
@@ -74,7 +77,6 @@ def main(
         arms: of the experiment.
         verbs: that each goes through.
         root: folder of the run folders, where --root names no other.
-        columns: of the table of arms, as `numbers` names them; none: no such table.
         exhibits: tables and figures of all arms together.
     """
 
@@ -107,7 +109,7 @@ def main(
                     verbs=verbs,
                     scheduler=chosen.cluster,
                 )
-            for line in show(asked, root=chosen.root, columns=columns, exhibits=exhibits):
+            for line in show(asked, root=chosen.root, exhibits=exhibits):
                 print(line)
         except errors.UserError as error:
             print(error, file=sys.stderr)
@@ -137,35 +139,57 @@ def run(
     Raises:
         errors.UserError: a verb failed; its own message is on stderr above, or the worker's.
     """
-    one_arm = functools.partial(
+    own = [arm for arm in arms if not arm.trained_as]
+    prepared_as = _prepared_alike(own) if "prepare" in verbs else {}
+    firsts = [arm for arm in own if prepared_as.get(arm.name) == arm.name]
+    without = [verb for verb in verbs if verb != "prepare"]
+    borrowed = [verb for verb in without if verb != "train"]
+    waves = (
+        [(arm, ("prepare",)) for arm in firsts],
+        [(arm, tuple(without if arm in firsts else verbs)) for arm in own],
+        [(arm, tuple(borrowed)) for arm in arms if arm.trained_as],
+    )
+    job = functools.partial(
         _through_verbs,
-        verbs=tuple(verbs),
+        prepared_as=prepared_as,
         data=data.absolute(),
         root=root.absolute(),
         here=pathlib.Path.cwd(),
     )
-    for wave in (
-        [arm for arm in arms if not arm.trained_as],
-        [arm for arm in arms if arm.trained_as],
-    ):
-        for _ in cluster.each(one_arm, wave, address=scheduler, words="arms"):
+    for wave in waves:
+        for _ in cluster.each(job, wave, address=scheduler, words="arms"):
             pass
 
 
+def _prepared_alike(arms: Sequence[Arm]) -> dict[str, str]:
+    """Names, for each arm, the first whose volumes and splits it would make over again."""
+    found: dict[str, str] = {}
+    firsts: dict[str, config.Config] = {}
+    for arm in arms:
+        own = arm.load()
+        alike = (
+            n for n, c in firsts.items() if not config.first_difference(own, c, config.PREPARED)
+        )
+        found[arm.name] = next(alike, arm.name)
+        firsts.setdefault(found[arm.name], own)
+    return found
+
+
 def _through_verbs(
-    arm: Arm,
+    job: tuple[Arm, Sequence[str]],
     *,
-    verbs: Sequence[str],
+    prepared_as: Mapping[str, str],
     data: pathlib.Path,
     root: pathlib.Path,
     here: pathlib.Path,
 ) -> None:
-    """A job of one arm, here or on a cluster's worker; `here` has the configs."""
+    """Takes one arm through verbs, here or on a cluster's worker; `here` has the configs."""
+    arm, verbs = job
     if arm.trained_as:
         _take_training(root / arm.trained_as, root / arm.name)
+    elif "prepare" in verbs:
+        _take_volumes(root / prepared_as[arm.name], root / arm.name)
     for verb in verbs:
-        if arm.trained_as and verb in ("prepare", "train"):
-            continue
         command = [sys.executable, "-m", "multires_tf", verb, "--workdir", str(root / arm.name)]
         if verb in ("prepare", "train"):
             command += arm.flags
@@ -181,10 +205,9 @@ def show(
     arms: Sequence[Arm],
     *,
     root: pathlib.Path,
-    columns: Sequence[str] = (),
-    exhibits: Sequence[Exhibit] = (),
+    exhibits: Sequence[Exhibit],
 ) -> list[str]:
-    """Returns the lines of the table and the exhibits of finished arms.
+    """Returns the lines of all exhibits of finished arms.
 
     Raises:
         errors.UserError: an arm has no run, or its subjects were split otherwise.
@@ -192,9 +215,6 @@ def show(
     runs = {arm.name: runfolder.RunFolder(root / arm.name) for arm in arms}
     check(runs)
     lines = []
-    if columns:
-        found = {name: numbers(run.root) for name, run in runs.items()}
-        lines += table(found, columns).splitlines()
     for exhibit in exhibits:
         lines += ["", *exhibit(runs, root)]
     return lines
@@ -222,6 +242,14 @@ def check(runs: Runs) -> None:
             raise errors.UserError(f"arm {other}: {reason}; prepare both from one cohort")
 
 
+def _take_volumes(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Links what another arm has prepared, so that `prepare` finds it done."""
+    for name in ("volumes", "qa"):
+        if (source / name).exists() and not (target / name).exists():
+            with runfolder.replacing(target / name) as beside:
+                shutil.copytree(source / name, beside, copy_function=os.link)
+
+
 # What makes a run trained; the predictions and scores are the arm's own.
 _TRAINED = ("config.yaml", "cohort.csv", "volumes", "checkpoints", "history.csv", "provenance.json")
 
@@ -234,38 +262,3 @@ def _take_training(source: pathlib.Path, target: pathlib.Path) -> None:
             raise errors.UserError(f"{source / name}: not there yet; run that arm first")
         if not (target / name).exists():
             (target / name).symlink_to(os.path.relpath((source / name).resolve(), target.resolve()))
-
-
-def numbers(folder: pathlib.Path) -> dict[str, Any]:
-    """The best validation MAE of a run, its step and time, and its test scores, if any."""
-    run_folder = runfolder.RunFolder(folder)
-    rows = tables.read(run_folder.need(run_folder.history, "train"))
-    scored = [(float(r["val_mae_hu"]), int(r["step"])) for r in rows if r["val_mae_hu"]]
-    scored = [one for one in scored if math.isfinite(one[0])]
-    best_hu, step = min(scored, default=(None, None))
-    found: dict[str, Any] = {
-        "val_mae_hu": best_hu,
-        "best_step": step,
-        "training_seconds": sum(float(r["seconds"]) for r in rows),
-    }
-    if run_folder.scores_json.exists():
-        scores = runfolder.read_json(run_folder.scores_json, "evaluate")
-        found |= scores["mean"]
-    return found
-
-
-def table(results: dict[str, dict[str, Any]], columns: Sequence[str]) -> str:
-    """The numbers of all arms as a Markdown table, one row an arm."""
-    lines = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, found in results.items():
-        cells = [_cell(found.get(column)) for column in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from multires_tf import cluster, errors, study
+from multires_tf import cluster, errors, exhibits, study
 
 distributed = pytest.importorskip("distributed")
 ROOT = pathlib.Path(__file__).parent.parent
@@ -198,5 +198,6 @@ def test_the_arms_of_a_study_by_two_workers(tmp_path):
     places = {"data": tmp_path / "data", "root": tmp_path / "runs"}
     with two_workers(tmp_path) as (address, _):
         study.run(arms, verbs=("prepare", "train"), scheduler=address, **places)
-    rows = study.show(arms, root=tmp_path / "runs", columns=("val_mae_hu",))
-    assert [row.split()[1] for row in rows[2:]] == ["seed_0", "seed_1"]
+    table = exhibits.summary(("val_mae_hu",))
+    rows = study.show(arms, root=tmp_path / "runs", exhibits=[table])
+    assert [row.split()[1] for row in rows[3:]] == ["seed_0", "seed_1"]

@@ -40,6 +40,18 @@ def runs(tmp_path):
     return found
 
 
+def test_a_summary_has_a_row_an_arm_and_empty_cells_where_nothing_is_known(runs, tmp_path):
+    history = "step,loss,seconds,best_val_mae_hu,best_step\n10,2.5,1.5,,\n"
+    runs["net_a"].history.write_text(history)  # no validation yet
+    runs["net_b"].history.write_text(history + "20,1.2,2.25,80.52,20\n")
+    runs["net_b"].scores_json.write_text('{"mean": {"mae_hu": 7.125}}')
+    shown = exhibits.summary(("val_mae_hu", "best_step", "training_seconds", "mae_hu"))
+    lines = shown(runs, tmp_path)
+    assert lines[0] == "| arm | val_mae_hu | best_step | training_seconds | mae_hu |"
+    assert lines[2:] == ["| net_a |  |  | 1.50 |  |", "| net_b | 80.5 | 20 | 3.75 | 7.12 |"]
+    assert (tmp_path / "summary.md").read_text().splitlines() == lines
+
+
 def test_table_1_is_written_for_people_and_for_programs(runs, tmp_path):
     lines = exhibits.table1(runs, tmp_path)
     assert "| net_b | 2.54M | **17.3 ± 8.6** | **350 ± 281** |" in lines

@@ -95,12 +95,28 @@ def test_a_user_s_mistake_ends_in_one_line_and_code_2(tmp_path):
     ]
 
 
-def test_table_and_exhibits_are_shown_of_the_arms_asked_for(tmp_path):
-    run = _run(tmp_path / "base")
-    run.history.write_text("step,loss,val_mae_hu,seconds\n10,2.5,,1\n20,1.25,80.5,2\n")
+def test_exhibits_are_shown_of_the_arms_asked_for(tmp_path):
+    _run(tmp_path / "base")
     exhibit = lambda runs, folder: [f"{', '.join(runs)} in {folder.name}"]  # noqa: E731
-    lines = study.show(ARMS[:1], root=tmp_path, columns=("val_mae_hu", "zms"), exhibits=[exhibit])
-    assert lines[2] == "| base | 80.5 |  |"
-    run.history.write_text("step,loss,val_mae_hu,seconds\n10,2.5,,1\n")  # no validation yet
-    assert study.show(ARMS[:1], root=tmp_path, columns=("val_mae_hu",))[2] == "| base |  |"
-    assert lines[-1] == f"base in {tmp_path.name}"
+    lines = study.show(ARMS[:1], root=tmp_path, exhibits=[exhibit])
+    assert lines == ["", f"base in {tmp_path.name}"]
+
+
+def test_what_is_prepared_alike_is_prepared_once(tmp_path, commands):
+    """Another network, rate or overlay of training needs no other volumes; a seed and a grid do."""
+    arms = [
+        study.Arm("first", "multires_unc", ("laptop",), ("register=none",)),
+        study.Arm("unet", "unet2d", ("laptop",), ("register=none", "train.steps=7")),
+        study.Arm("seed", "multires_unc", ("laptop",), ("register=none", "seed=1")),
+        study.Arm("grid", "unet3d", ("laptop",), ("register=none", "spacing_mm=[6, 6, 6]")),
+        study.Arm("same_grid", "multires", ("laptop",), ("register=none", "spacing_mm=[6, 6, 6]")),
+    ]
+    volume = tmp_path / "first" / "volumes" / "s0" / "mr.ome.zarr" / "0"
+    volume.parent.mkdir(parents=True)
+    volume.write_bytes(b"voxels")
+    study.run(arms, data=tmp_path, root=tmp_path, verbs=("prepare",))
+    names = [pathlib.Path(command[command.index("--workdir") + 1]).name for command in commands]
+    assert names == ["first", "seed", "grid", "unet", "same_grid"]
+    linked = tmp_path / "unet" / volume.relative_to(tmp_path / "first")
+    assert linked.samefile(volume)
+    assert not any((tmp_path / name / "volumes").exists() for name in ("seed", "grid", "same_grid"))

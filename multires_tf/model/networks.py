@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 
-from multires_tf.model import highres3dnet, parts, unet_body
+from multires_tf.model import highres3dnet, parts
 from multires_tf.model import multires as multires_design
+from multires_tf.model import unet as unet_design
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Networks:
         sampler: takes "draw" besides, int32 (B, 2): (seed, draw index) of each window; None where
             the network has no dropout.
         scales: of the inputs.
-        design: multires.MultiRes or unet_body.UNet, from which thin.Draws builds it for inference;
+        design: multires.MultiRes or unet.UNet, from which thin.Draws builds it for inference;
             None where the models were not built from one.
         estimates: the branches' outputs, one for each scale, in the graph that training goes
             through (sampler, else plain): where that graph can be cut.
@@ -47,10 +48,10 @@ def multires(
     fc: tuple[int, ...] = (80, 80, 80),
     head: tuple[int, ...] = (184, 184, 184),
     uncertainty: bool = True,
-    norm: str = "group",
+    norm: str = "renorm",
     groups: int = 8,
     batch_statistics: str = "moving",
-    momentum: float = 0.9,
+    momentum: float = 0.99,
     dropout: str = "none",
     keep: float = 0.5,
     output_norm: str = "none",
@@ -121,10 +122,10 @@ def unet(
     levels: int = 4,
     extra_convs: int = 4,
     extra_width: int = 16,
-    norm: str = "group",
+    norm: str = "renorm",
     groups: int = 8,
     batch_statistics: str = "moving",
-    momentum: float = 0.9,
+    momentum: float = 0.99,
     output_norm: str = "none",
     initial_ct: float = 0.0,
     seed: int = 0,
@@ -149,8 +150,8 @@ def unet(
         Networks with `plain` alone, on the input mr_1.
     """
     bin_ = parts.Parts(parts.Norm(norm, groups, batch_statistics, momentum), seed=seed)
-    shape = unet_body.Shape(kernel, base, levels, extra_convs, extra_width)
-    design = unet_body.UNet(shape, output_norm, initial_ct)
+    shape = unet_design.Shape(kernel, base, levels, extra_convs, extra_width)
+    design = unet_design.UNet(shape, output_norm, initial_ct)
     mr = keras.Input((None, None, None, 1), name="mr_1")
     outputs = design.finish(bin_, design.begin(bin_, [mr]), None)
     return Networks(keras.Model([mr], outputs, name="unet"), None, (1,), design)

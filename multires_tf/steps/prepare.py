@@ -14,9 +14,6 @@ from multires_tf import errors, preparer, runfolder, runtime, workers
 from multires_tf.data import cohort, registration
 from multires_tf.measure import quality_page
 
-# What the prepared volumes and the cohort depend on.
-_SECTIONS = ("seed", "spacing_mm", "register", "cohort", "intensity")
-
 # Between the flags of a subject.
 _BETWEEN_FLAGS = "; "
 # What came of a subject's registration.
@@ -109,7 +106,7 @@ def _check_config(folder: runfolder.RunFolder, config: configs.Config) -> None:
     """Refuses a folder whose volumes or splits were made with other values."""
     if not folder.config.exists():
         return
-    difference = configs.first_difference(config, configs.parse(folder.config), _SECTIONS)
+    difference = configs.first_difference(config, configs.parse(folder.config), configs.PREPARED)
     if difference:
         advice = "use the same config, or another --workdir"
         raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
