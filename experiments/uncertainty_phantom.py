@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ from absl import app
 from absl.flags import argparse_flags
 from scipy import ndimage
 
-from multires_tf import assembly, runfolder, study
+from multires_tf import assembly, errors, runfolder, study
 from multires_tf.data import geometry, images
 from multires_tf.steps import predict
 
@@ -168,9 +169,15 @@ def main() -> None:
         parser.add_argument("--samples", type=int, default=20, help="draws of each prediction")
         return parser.parse_args(argv[1:])
 
-    def experiment(chosen: argparse.Namespace) -> None:
-        study.run(ARMS, data=chosen.data, root=chosen.root, verbs=VERBS)
-        print("\n".join(measure(chosen.data, chosen.root, chosen.samples)))
+    def experiment(chosen: argparse.Namespace) -> int:
+        try:
+            study.run(ARMS, data=chosen.data, root=chosen.root, verbs=VERBS)
+            lines = measure(chosen.data, chosen.root, chosen.samples)
+        except errors.UserError as error:
+            print(error, file=sys.stderr)
+            return 2
+        print("\n".join(lines))
+        return 0
 
     app.run(experiment, flags_parser=parse)
 

@@ -75,7 +75,7 @@ def _finished(
                 result = future.result()
             except distributed.scheduler.KilledWorker:
                 raise RuntimeError(
-                    f"workers died of {futures[future]} again and again; give them more memory"
+                    f"Dask workers kept dying of {futures[future]}; give them more memory"
                 ) from None
             # Dask does over what is still wanted when the worker that holds it dies.
             item = futures.pop(future)

@@ -60,6 +60,9 @@ class Job:
     prepared: pathlib.Path | None = None
     series: str | None = None
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def series_mark(self) -> str | None:
         """What files say of the series, whose UID they must not."""

@@ -145,11 +145,11 @@ def run(
     without = [verb for verb in verbs if verb != "prepare"]
     borrowed = [verb for verb in without if verb != "train"]
     waves = (
-        [(arm, ("prepare",)) for arm in firsts],
-        [(arm, tuple(without if arm in firsts else verbs)) for arm in own],
-        [(arm, tuple(borrowed)) for arm in arms if arm.trained_as],
+        [_Job(arm, ("prepare",)) for arm in firsts],
+        [_Job(arm, tuple(without if arm in firsts else verbs)) for arm in own],
+        [_Job(arm, tuple(borrowed)) for arm in arms if arm.trained_as],
     )
-    job = functools.partial(
+    through_verbs = functools.partial(
         _through_verbs,
         prepared_as=prepared_as,
         data=data.absolute(),
@@ -157,8 +157,19 @@ def run(
         here=pathlib.Path.cwd(),
     )
     for wave in waves:
-        for _ in cluster.each(job, wave, address=scheduler, words="arms"):
+        for _ in cluster.each(through_verbs, wave, address=scheduler, words="arms"):
             pass
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """An arm and the verbs that it goes through."""
+
+    arm: Arm
+    verbs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.arm.name
 
 
 def _prepared_alike(arms: Sequence[Arm]) -> dict[str, str]:
@@ -176,7 +187,7 @@ def _prepared_alike(arms: Sequence[Arm]) -> dict[str, str]:
 
 
 def _through_verbs(
-    job: tuple[Arm, Sequence[str]],
+    job: _Job,
     *,
     prepared_as: Mapping[str, str],
     data: pathlib.Path,
@@ -184,12 +195,12 @@ def _through_verbs(
     here: pathlib.Path,
 ) -> None:
     """Takes one arm through verbs, here or on a cluster's worker; `here` has the configs."""
-    arm, verbs = job
+    arm = job.arm
     if arm.trained_as:
         _take_training(root / arm.trained_as, root / arm.name)
-    elif "prepare" in verbs:
+    elif "prepare" in job.verbs:
         _take_volumes(root / prepared_as[arm.name], root / arm.name)
-    for verb in verbs:
+    for verb in job.verbs:
         command = [sys.executable, "-m", "multires_tf", verb, "--workdir", str(root / arm.name)]
         if verb in ("prepare", "train"):
             command += arm.flags

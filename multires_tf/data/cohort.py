@@ -12,14 +12,13 @@ import collections
 import csv
 import dataclasses
 import difflib
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from multires_tf import errors, runfolder
+from multires_tf import errors, tables
 from multires_tf.data import images
 
 DRAWN_SPLITS = ("train", "validation", "test")
@@ -47,6 +46,9 @@ class Subject:
     mask: Path | None
     split: str
     flags: str = ""
+
+    def __str__(self) -> str:
+        return self.subject
 
     def absolute(self) -> Subject:
         """The same for a process in another folder."""
@@ -250,13 +252,17 @@ def _counts(total: int, proportions: Sequence[int]) -> dict[str, int]:
 
 def write(path: Path, subjects: Sequence[Subject]) -> None:
     """Writes a `cohort.csv` whose paths are relative to it; the file is complete or absent."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for one in subjects:
-        paths = [_relative(file, Path(path).parent) for file in (one.mr, one.ct, one.mask)]
-        table.writerow([one.subject, *paths, one.split, one.flags])
-    runfolder.write_text(Path(path), text.getvalue())
+    folder = Path(path).parent
+    rows = [
+        {
+            "subject": one.subject,
+            **{role: _relative(getattr(one, role), folder) for role in ("mr", "ct", "mask")},
+            "split": one.split,
+            "flags": one.flags,
+        }
+        for one in subjects
+    ]
+    tables.write(Path(path), rows, COLUMNS)
 
 
 def _relative(file: Path | None, folder: Path) -> str:

@@ -7,7 +7,7 @@ import math
 import pathlib
 from typing import Any
 
-from multires_tf import runfolder
+from multires_tf import tables
 
 COLUMNS = (
     "step",
@@ -48,9 +48,7 @@ class History:
 
     def write(self, path: pathlib.Path) -> None:
         """Writes the table; numbers keep their full precision, an absent one is an empty cell."""
-        lines = [",".join(COLUMNS)]
-        lines += [",".join(_cell(row.get(name)) for name in COLUMNS) for row in self.rows]
-        runfolder.write_text(path, "\n".join(lines) + "\n")
+        tables.write(path, self.rows, COLUMNS)
 
     def best(self) -> tuple[int, float]:
         """Step and value of the lowest finite validation MAE in HU; (0, inf) before the first."""
@@ -98,7 +96,3 @@ class History:
 
 def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else repr(value)

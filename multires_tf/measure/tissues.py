@@ -1,4 +1,4 @@
-"""Tissues by the true CT: air, soft tissue, bone."""
+"""Tissues by their HU: air, soft tissue, bone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ NAMES = ("air", "soft", "bone")
 
 
 def masks(ct_hu: np.ndarray) -> dict[str, np.ndarray]:
-    """Splits voxels by the true CT: air < -500 HU, bone > 200 HU, soft tissue between.
+    """Splits voxels by HU: air < -500 HU, bone > 200 HU, soft tissue between.
 
     Args:
-        ct_hu: the true CT in HU, of any shape.
+        ct_hu: a CT in HU, true or synthetic, of any shape.
 
     Returns:
         A boolean array of the same shape for each of `NAMES`; every voxel is in exactly one.

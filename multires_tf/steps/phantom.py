@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
-import csv
 import functools
-import io
 import json
 import os
 from pathlib import Path
 
 import numpy as np
-import tqdm
 
-from multires_tf import errors, runfolder
+from multires_tf import errors, progress, runfolder, tables
 from multires_tf.data import cohort, geometry, images
 from multires_tf.data.phantom import subject, tissues
 
@@ -59,7 +56,7 @@ def run(
         return [f"{out / cohort.TABLE}: {subjects} phantoms, already there"]
     runfolder.write_text(note, json.dumps(made, indent=2) + "\n")
     _make(out, names, missing, seed=seed, spacing_mm=spacing_mm, stations=stations)
-    runfolder.write_text(out / cohort.TABLE, _table(names, seed, stations))
+    _write_table(out / cohort.TABLE, names, seed=seed, stations=stations)
     return [f"{out / cohort.TABLE}: {subjects} phantoms of seed {seed} at {spacing_mm:g} mm"]
 
 
@@ -110,14 +107,10 @@ def _make(
         _write_subject, out, seed=seed, spacing_mm=spacing_mm, stations=stations
     )
     jobs = [(names[i], i) for i in missing]
-    bar = functools.partial(tqdm.tqdm, total=len(jobs), desc="phantoms", unit="subject")
-    if len(jobs) < 4 or (os.cpu_count() or 1) < 2:
-        for job in bar(jobs):
-            work(job)
-        return
     # Threads do: numpy and the writers let go of the interpreter while they work.
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for _ in bar(pool.map(work, jobs)):
+    side_by_side = 1 if len(jobs) < 4 or (os.cpu_count() or 1) < 2 else 2
+    with concurrent.futures.ThreadPoolExecutor(side_by_side) as pool:
+        for _ in progress.bar(pool.map(work, jobs), words="phantoms", total=len(jobs)):
             pass
 
 
@@ -151,13 +144,16 @@ def _write(array: np.ndarray, path: Path, made: subject.Subject, first: int = 0)
     images.write(array, path, grid=grid)
 
 
-def _table(names: list[str], seed: int, stations: bool) -> str:
-    """Returns cohort.csv; with stations the column mr stays empty: they have to be fused first."""
+def _write_table(path: Path, names: list[str], *, seed: int, stations: bool) -> None:
+    """Writes cohort.csv; with stations the column mr stays empty: they have to be fused first."""
     pairs = [cohort.Subject(name, Path(name, "mr.nii.gz"), None, None, "") for name in names]
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("subject", "mr", "ct", "split"))
-    for one in cohort.draw_splits(pairs, SHARES, seed):
-        mr = "" if stations else one.mr.as_posix()
-        rows.writerow((one.subject, mr, f"{one.subject}/ct.nii.gz", one.split))
-    return text.getvalue()
+    rows = [
+        {
+            "subject": one.subject,
+            "mr": "" if stations else one.mr.as_posix(),
+            "ct": f"{one.subject}/ct.nii.gz",
+            "split": one.split,
+        }
+        for one in cohort.draw_splits(pairs, SHARES, seed)
+    ]
+    tables.write(path, rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import os
 import pathlib
 import subprocess
@@ -11,9 +13,11 @@ import keras
 import numpy as np
 import pytest
 
+from multires_tf import assembly
+from multires_tf import config as configs
 from multires_tf.model import networks
 
-_PAPER = {"window": (80, 80, 80), "norm": "batch"}
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 
 def _parameters(model: keras.Model) -> int:
@@ -21,19 +25,31 @@ def _parameters(model: keras.Model) -> int:
 
 
 @pytest.mark.parametrize(
-    ("build", "expected", "printed"),
+    ("experiment", "expected", "printed"),
     [
-        (lambda: networks.unet(kernel=(1, 3, 3)), 4_835_073, "4.84"),
-        (lambda: networks.unet(kernel=(3, 3, 3)), 14_485_089, "14.49"),
-        (lambda: networks.multires(**_PAPER, uncertainty=False), 2_538_700, "2.54"),
-        (lambda: networks.multires(**_PAPER, uncertainty=True), 2_608_805, "2.61"),
+        ("unet2d", 4_835_073, "4.84"),
+        ("unet3d", 14_485_089, "14.49"),
+        ("multires", 2_538_700, "2.54"),
+        ("multires_unc", 2_608_805, "2.61"),
     ],
-    ids=["unet2d", "unet3d", "multires", "multires_unc"],
 )
-def test_parameters_of_the_paper(build, expected, printed):
-    parameters = _parameters(build().plain)
+def test_parameters_of_the_paper(experiment, expected, printed):
+    config = configs.load(CONFIGS / f"{experiment}.yaml")
+    parameters = _parameters(assembly.networks(config).plain)
     assert parameters == expected
     assert f"{parameters / 1e6:.2f}" == printed
+
+
+@pytest.mark.parametrize("kind", ["multires", "unet"])
+def test_builders_default_to_the_base_config(kind):
+    chosen = configs.load(CONFIGS / "base.yaml").network
+    sizes = getattr(chosen, kind)
+    wanted = {"norm": chosen.norm.kind, "groups": chosen.norm.groups, "keep": chosen.dropout.keep}
+    wanted |= {"momentum": chosen.norm.momentum, "output_norm": chosen.norm.output}
+    wanted |= {field.name: getattr(sizes, field.name) for field in dataclasses.fields(sizes)}
+    for name, parameter in inspect.signature(getattr(networks, kind)).parameters.items():
+        if name in wanted:
+            assert parameter.default == wanted[name], name
 
 
 @pytest.mark.parametrize("tile", [16, 32, 48])
@@ -173,6 +189,8 @@ import sys
 import numpy as np
 import jax
 import keras
+from multires_tf import assembly
+from multires_tf import config as configs
 from multires_tf.model import networks
 
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules

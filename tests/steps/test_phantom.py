@@ -114,9 +114,14 @@ def test_stations(tmp_path):
     assert all(tops[k + 1] > bottoms[k] for k in range(3))
 
 
-def test_split_in_proportion_and_drawn_from_the_seed(cohort):
+def test_split_in_proportion_and_drawn_from_the_seed(cohort, tmp_path):
     splits = [row["split"] for row in _rows(cohort)]
     assert sorted(splits) == ["test", "train", "train", "validation"]
-    table = phantom._table([f"phantom{i:03d}" for i in range(32)], 3, False)
-    assert [table.count(f",{name}\n") for name in ("train", "validation", "test")] == [22, 5, 5]
-    assert table != phantom._table([f"phantom{i:03d}" for i in range(32)], 4, False)
+    names = [f"phantom{i:03d}" for i in range(32)]
+    tables = []
+    for seed in (3, 4):
+        phantom._write_table(tmp_path / "cohort.csv", names, seed=seed, stations=False)
+        tables.append((tmp_path / "cohort.csv").read_text())
+    counts = [tables[0].count(f",{name}\n") for name in ("train", "validation", "test")]
+    assert counts == [22, 5, 5]
+    assert tables[0] != tables[1]
