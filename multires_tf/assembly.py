@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import pathlib
 from collections.abc import Sequence
@@ -218,12 +217,27 @@ def best(run: runfolder.RunFolder) -> pathlib.Path:
 
 def fingerprint(run: runfolder.RunFolder) -> str:
     """Tells the best checkpoint from any other; predictions and calibrations keep it."""
-    return hashlib.sha256(best(run).read_bytes()).hexdigest()[:16]
+    from multires_tf.data import checksums
+
+    return checksums.of_file(best(run))
 
 
 def last(run: runfolder.RunFolder) -> pathlib.Path:
     """The checkpoint from which training continues."""
     return run.checkpoints / "last.npz"
+
+
+def monte_carlo(config: configs.Config, nets: Any, *, samples: int, seed: int, **more: Any) -> Any:
+    """What turns windows into maps: synthesis.monte_carlo with the config's likelihood.
+
+    Args:
+        more: further arguments, as there.
+    """
+    from multires_tf import synthesis
+
+    return synthesis.monte_carlo(
+        nets, samples=samples, seed=seed, stabiliser=config.loss.stabiliser, **more
+    )
 
 
 def tiling(config: configs.Config, tile: tuple[int, int, int] | None = None) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 from typing import Any
 
 from multires_tf import assembly, errors, runfolder
+from multires_tf.data import checksums
 from multires_tf.measure import intervals
 
 
@@ -38,19 +38,27 @@ def save(run: runfolder.RunFolder, values: intervals.Calibration, made: dict[str
     Args:
         run: with the checkpoint.
         values: to keep.
-        made: what they depend on; holds "checkpoint", as `assembly.fingerprint` gives it.
+        made: what they depend on; holds "checkpoint", as `assembly.fingerprint` gives it, and
+            "samples", the number of draws.
     """
     text = json.dumps({"made": made, **values.as_dict()}, indent=1, allow_nan=False)
     runfolder.write_text(path(run), text + "\n")
 
 
-def load(run: runfolder.RunFolder) -> Kept | None:
+def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Kept | None:
     """Reads the calibration of the run's best checkpoint, None where there is none.
+
+    Args:
+        run: with the checkpoint.
+        samples: draws of what it is for, where that matters: the total of one draw lacks the
+            epistemic part, so that what was fitted to several is none for it.
 
     Raises:
         errors.UserError: the file is damaged, or belongs to another checkpoint.
     """
     kept = read(run)
+    if kept and samples == 1 < kept.made["samples"]:
+        return None
     if kept and kept.made["checkpoint"] != assembly.fingerprint(run):
         raise errors.UserError(f"{path(run)}: fitted to another checkpoint; run 'calibrate' again")
     return kept
@@ -64,12 +72,11 @@ def read(run: runfolder.RunFolder) -> Kept | None:
     """
     if not path(run).exists():
         return None
-    content = path(run).read_bytes()
     try:
-        found = json.loads(content)
+        found = json.loads(path(run).read_bytes())
         values, made = intervals.Calibration.from_dict(found), dict(found["made"])
-        made["checkpoint"]
+        made["checkpoint"], made["samples"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"damaged ({type(error).__name__})"
         raise errors.UserError(f"{path(run)}: {reason}; run 'calibrate' again") from None
-    return Kept(values, made, hashlib.sha256(content).hexdigest()[:16])
+    return Kept(values, made, checksums.of_file(path(run)))

@@ -92,7 +92,11 @@ def _failed(verb: str, error: Exception, arguments: dict) -> int:
         traceback.print_exc()
         return _complain(line, 1)
     log = folder / "failure.log"
-    log.write_text(traceback.format_exc(), encoding="utf-8")
+    try:
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        traceback.print_exc()
+        return _complain(line, 1)
     return _complain(f"{line}; details in {log}", 1)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from multires_tf import assembly, calibration, errors, outputs, runfolder
-from multires_tf.data import geometry, images, preparation, resampling, store
+from multires_tf.data import checksums, geometry, images, preparation, resampling, store
 from multires_tf.measure import intervals
 
 PARTS = ("aleatoric", "epistemic")
@@ -86,13 +88,53 @@ def _calibration(run: runfolder.RunFolder, facts: pathlib.Path) -> intervals.Cal
     if assembly.best(run).exists():
         if settings.get("checkpoint") != assembly.fingerprint(run):
             raise errors.UserError(f"{facts}: older than the checkpoint; run 'predict' again")
-        kept = calibration.load(run)
+        kept = calibration.load(run, samples=settings.get("samples"))
         if settings.get("calibration") != (kept.fingerprint if kept else None):
             raise errors.UserError(f"{facts}: older than the calibration; run 'predict' again")
     try:
         return intervals.Calibration.from_dict(values) if values else None
     except (KeyError, TypeError, ValueError):
         raise errors.UserError(f"{facts}: damaged calibration; run 'predict' again") from None
+
+
+def scored(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
+    """What scores of these subjects' predictions depend on; `evaluate` keeps it with them.
+
+    Returns:
+        The fingerprints of checkpoint and calibration, and of each subject's prediction.json.
+
+    Raises:
+        errors.UserError: the subjects were not predicted alike.
+    """
+    marks: dict[str, str | None] = {}
+    first: dict[str, Any] = {}
+    for subject in subjects:
+        facts = run.prediction(subject) / outputs.FACTS
+        marks[subject] = checksums.of_file(facts) if facts.exists() else None
+        settings = outputs.read_facts(facts.parent).get("settings") or {}
+        first = first or settings
+        for key in ("samples", "seed", "tile", "overlap"):
+            if first.get(key) != settings.get(key):
+                reason = f"predicted with {key} {settings.get(key)}, others with {first.get(key)}"
+                raise errors.UserError(f"{facts}: {reason}; run 'predict' again")
+    best, kept = assembly.best(run).exists(), calibration.read(run)
+    return {
+        "checkpoint": assembly.fingerprint(run) if best else None,
+        "calibration": kept.fingerprint if kept else None,
+        "predictions": marks,
+    }
+
+
+def refuse_stale_scores(run: runfolder.RunFolder) -> None:
+    """Refuses scores of other predictions, or of another checkpoint, than the run has now.
+
+    Raises:
+        errors.UserError: they are, or there are none.
+    """
+    path = run.need(run.scores_json, "evaluate")
+    made = runfolder.read_json(path, "evaluate").get("made") or {}
+    if made != scored(run, list(made.get("predictions") or ())):
+        raise errors.UserError(f"{path}: older than the predictions; run 'evaluate' again")
 
 
 def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,7 @@ def _numbers(run: runfolder.RunFolder) -> dict[str, float]:
         "training_seconds": sum(float(row["seconds"]) for row in rows),
     }
     if run.scores_json.exists():
+        comparison.refuse_stale_scores(run)
         found |= runfolder.read_json(run.scores_json, "evaluate")["mean"]
     return found
 
@@ -153,6 +154,7 @@ _INTERVALS = {
 
 
 def _trust(name: str, run: runfolder.RunFolder) -> list[dict[str, Any]]:
+    comparison.refuse_stale_scores(run)
     table = tables.read(run.need(run.reliability_csv, "evaluate"))
     path = run.reliability_json
     pooled = runfolder.read_json(path, "evaluate") if path.exists() else {}
@@ -181,8 +183,9 @@ def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
     """Scores by subject.
 
     Raises:
-        errors.UserError: not evaluated yet, damaged, or a subject scored twice.
+        errors.UserError: not evaluated yet or not since, damaged, or a subject scored twice.
     """
+    comparison.refuse_stale_scores(run)
     path = run.need(run.scores_csv, "evaluate")
     found: dict[str, dict[str, float]] = {}
     for row in tables.read(path):

@@ -69,6 +69,11 @@ class Extras:
     dicom: bool = False
     uncertain_above_hu: float = 100.0
 
+    @property
+    def blurs(self) -> bool:
+        """Whether the attenuation map is brought to the resolution of a PET."""
+        return self.mumap is not None and self.mumap.pet_fwhm_mm > 0
+
 
 def write(
     folder: pathlib.Path,
@@ -207,9 +212,20 @@ def summary(
 
 
 def write_facts(folder: pathlib.Path, facts: dict[str, Any]) -> None:
-    """Writes prediction.json, which closes a prediction."""
-    text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
+    """Writes prediction.json, which closes a prediction: the facts, and the files' sizes."""
+    text = json.dumps({**facts, "bytes": _sizes(folder)}, indent=1, allow_nan=False) + "\n"
     (folder / FACTS).write_text(text, encoding="utf-8")
+
+
+def is_whole(folder: pathlib.Path) -> bool:
+    """Whether all files that the facts of a prediction name are there, as long as they were."""
+    sizes = read_facts(folder).get("bytes")
+    return sizes is not None and sizes == _sizes(folder)
+
+
+def _sizes(folder: pathlib.Path) -> dict[str, int]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FACTS)
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def read_facts(folder: pathlib.Path) -> dict[str, Any]:

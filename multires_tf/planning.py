@@ -73,16 +73,30 @@ class Planner:
         tiling: of the network; its tile is not looked at.
         need: of the network.
         memory_bytes: that the process may take.
-        seconds_a_voxel: as `seconds_a_voxel` has timed it.
+        seconds_a_voxel: of one pass, as `seconds_a_voxel` has timed it.
+        shared: share of a pass that all draws of a tile have in common.
     """
 
     tiling: synthesis.Tiling
     need: Needs
     memory_bytes: float
     seconds_a_voxel: float
+    shared: float = 0.0
 
-    def plan(self, shape: Sequence[int], *, source: int) -> Plan:
-        """As `cheapest`, which tells the arguments and what is raised."""
+    def plan(
+        self, shape: Sequence[int], *, source: int, first: Sequence[int] | None = None
+    ) -> Plan:
+        """As `cheapest`, which tells the other arguments and what is raised.
+
+        Args:
+            first: a tile that is taken before all others, if it fits.
+        """
+        if first is not None:
+            z, y, x = first
+            begun = dataclasses.replace(self.tiling, tile=(z, y, x))
+            plan = measured(begun, shape, self.need, source)
+            if plan.memory_bytes <= self.memory_bytes:
+                return plan
         return cheapest(
             self.tiling, shape, self.need, source=source, memory_bytes=self.memory_bytes
         )
@@ -90,9 +104,12 @@ class Planner:
     def sentence(self, plan: Plan, *, draws: int) -> str:
         """Says what was chosen and what so many draws cost."""
         edges = " x ".join(map(str, plan.tiling.tile))
-        minutes = plan.voxels * draws * self.seconds_a_voxel / 60
+        passes = self.shared + draws * (1 - self.shared)
+        minutes = plan.voxels * passes * self.seconds_a_voxel / 60
+        tiles = f"{plan.tiles} tile" + "s" * (plan.tiles > 1)
+        times = f"{draws} draws" if draws > 1 else "one draw"
         return (
-            f"tile {edges}: {plan.tiles} tiles, {plan.tiles * draws} passes, about "
+            f"tile {edges}: {tiles}, {times} of each, about "
             f"{plan.memory_bytes / 1e9:.1f} GB and {minutes:.1f} min"
         )
 
@@ -100,7 +117,19 @@ class Planner:
 def planner(tiling: synthesis.Tiling, nets: Any, *, memory_bytes: float) -> Planner:
     """A planner for networks.Networks; times one small pass."""
     compute = synthesis.monte_carlo(nets, samples=1, seed=0)
-    return Planner(tiling, needs(nets), memory_bytes, seconds_a_voxel(compute, tiling))
+    seconds = seconds_a_voxel(compute, tiling)
+    return Planner(tiling, needs(nets), memory_bytes, seconds, _shared(nets, tiling))
+
+
+def _shared(nets: Any, tiling: synthesis.Tiling) -> float:
+    """Share of a pass's multiplications that precede the first dropped channel."""
+    from multires_tf.model import thin
+
+    if not nets.sampler:
+        return 1.0
+    shapes: list[tuple[int, ...]] = [(1, *size, 1) for size in tiling.windows().values()]
+    shared, draw = thin.Draws(nets).multiply_adds(shapes, (0, 0))
+    return shared / (shared + draw)
 
 
 def measured(tiling: synthesis.Tiling, shape: Sequence[int], need: Needs, source: int) -> Plan:

@@ -8,7 +8,7 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -58,7 +58,7 @@ class Job:
     mr: pathlib.Path
     target: pathlib.Path
     prepared: pathlib.Path | None = None
-    series: str | None = None
+    series: str | None = dataclasses.field(default=None, repr=False)
 
     def __str__(self) -> str:
         return self.name
@@ -95,18 +95,14 @@ def load(
     runtime.start(seed=config.seed, precision=config.train.precision)
     config, nets, position = assembly.trained_networks(folder)
     derived = None
-    if extras.mumap is not None and extras.mumap.pet_fwhm_mm > 0:
+    if extras.mumap and extras.blurs:
         derived = functools.partial(
             outputs.blurred_mu,
             mumap=extras.mumap,
             ct_window_hu=config.intensity.ct_window_hu,
         )
-    compute = synthesis.monte_carlo(
-        nets,
-        samples=settings.samples,
-        seed=settings.seed,
-        stabiliser=config.loss.stabiliser,
-        derived=derived,
+    compute = assembly.monte_carlo(
+        config, nets, samples=settings.samples, seed=settings.seed, derived=derived
     )
     training = position.get("mr_statistics", [])
     reference = novelty.Reference(training) if len(training) >= novelty.FEWEST else None
@@ -114,7 +110,7 @@ def load(
     if settings.tile == "auto":
         budget = memory_bytes or runtime.memory_bytes()
         planner = planning.planner(assembly.tiling(config), nets, memory_bytes=budget)
-    kept = calibration.load(folder)
+    kept = calibration.load(folder, samples=settings.samples)
     return Predictor(
         root,
         config,
@@ -151,7 +147,7 @@ class Predictor:
     planner: planning.Planner | None = None
 
     def is_done(self, job: Job) -> bool:
-        """Whether a job's folder holds this very prediction already, of these very images."""
+        """Whether a job's folder holds this very prediction whole, of these very images."""
         if job.prepared is None:
             inputs = {"mr": images.fingerprint(job.mr)} if job.mr.exists() else None
         else:
@@ -159,7 +155,8 @@ class Predictor:
         facts = outputs.read_facts(job.target)
         wanted = (_jsonable(self.settings), _jsonable(self.extras), inputs, job.series_mark)
         named = ("settings", "extras", "inputs", "series")
-        return wanted == tuple(facts.get(name) for name in named)
+        made = tuple(facts.get(name) for name in named)
+        return wanted == made and outputs.is_whole(job.target)
 
     def predict(self, job: Job) -> None:
         """Writes the files of one subject, all of them or none.
@@ -198,10 +195,11 @@ class Predictor:
 
     def _write(self, volume: store.Pyramid, job: Job, work: pathlib.Path) -> None:
         began = time.perf_counter()
-        tiling = self._tiling(volume, job.name)
-        kept = tiles.Kept(work / "tiles", self._fingerprint(volume, tiling))
+        places = work / "tiles"
+        tiling = self._tiling(volume, job.name, earlier=tiles.fingerprint(places))
+        kept = tiles.Kept(places, self._fingerprint(volume, tiling))
         compute = self.compute
-        if self.extras.mumap is not None and self.extras.mumap.pet_fwhm_mm > 0:
+        if self.extras.blurs:
             # Each draw is blurred on the subject's own grid, which may be no training subject's.
             compute = functools.partial(compute, spacing_mm=volume.spacing_mm)
         unit = synthesis.predict_volume(volume, compute, tiling, kept=kept, label=job.name)
@@ -233,6 +231,7 @@ class Predictor:
                 "extras": _jsonable(self.extras),
                 "inputs": volume.attributes.get("inputs"),
                 "series": job.series_mark,
+                "tile": list(tiling.fitted(volume.shape).tile),
                 "network": self.config.network.kind,
                 "prepared_spacing_mm": list(volume.spacing_mm),
                 "mr_intensity_range": [volume.attributes["mr_low"], volume.attributes["mr_high"]],
@@ -243,11 +242,18 @@ class Predictor:
             }
             outputs.write_facts(beside, facts)
 
-    def _tiling(self, volume: store.Pyramid, name: str) -> synthesis.Tiling:
+    def _tiling(
+        self, volume: store.Pyramid, name: str, *, earlier: Mapping[str, Any]
+    ) -> synthesis.Tiling:
+        """The tiles of a volume; those that a killed process has begun, if they still fit."""
         edges = self.settings.tile
-        if self.planner is None:
+        if self.planner is None or edges != "auto":
             return assembly.tiling(self.config, None if edges == "auto" else edges)
-        plan = self.planner.plan(volume.shape, source=math.prod(volume.source.size))
+        plan = self.planner.plan(
+            volume.shape,
+            source=math.prod(volume.source.size),
+            first=earlier.get("tiling", {}).get("tile"),
+        )
         progress.say(f"{name}: {self.planner.sentence(plan, draws=self.settings.samples)}")
         return plan.tiling
 

@@ -165,14 +165,19 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def unfinished(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a folder beside `path` for the parts of what is to become `path`.
 
-    It goes when the block succeeds. What a killed process leaves there, the next one finds.
+    It goes when the block succeeds, or refuses what the user gave. What a killed process leaves
+    there, the next one finds.
 
     Raises:
         errors.UserError: another process works on the same path.
     """
     parts = path.with_name(f".{path.name}.unfinished")
     with locked(parts / "lock"):
-        yield parts
+        try:
+            yield parts
+        except errors.UserError:
+            remove(parts)
+            raise
         remove(parts)
 
 

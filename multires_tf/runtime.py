@@ -25,6 +25,9 @@ def start(*, seed: int, precision: str) -> None:
     import keras
     import tensorflow as tf
 
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Not all of it at once: what is free tells how large a tile may be, others use it as well.
+        tf.config.experimental.set_memory_growth(gpu, True)
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(precision)
@@ -142,14 +145,23 @@ def memory_bytes() -> float:
     """Memory that a process may well take: of the GPU if there is one, else of the machine.
 
     Three quarters of what is free now, within the limit of a container.
+
+    Raises:
+        errors.UserError: there is a GPU, but nothing tells how much of it is free.
     """
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
-        query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    if not tf.config.list_physical_devices("GPU"):
+        return free_bytes()
+    query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        query.append(f"--id={visible}")
+    try:
         told = subprocess.run(query, capture_output=True, text=True, check=True).stdout
         return 0.75 * 2**20 * min(int(line) for line in told.split())
-    return free_bytes()
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        reason = "nvidia-smi does not tell how much memory of the GPU is free"
+        raise errors.UserError(f"--tile auto: {reason}; give --memory as well") from None
 
 
 def free_bytes() -> float:

@@ -53,9 +53,7 @@ def validator(
     """
     mean, draws = synthesis.mean_network(nets), None
     if nets.sampler or config.network.uncertainty:
-        draws = synthesis.monte_carlo(
-            nets, samples=DRAWS, seed=config.seed, stabiliser=config.loss.stabiliser
-        )
+        draws = assembly.monte_carlo(config, nets, samples=DRAWS, seed=config.seed)
     return lambda: _validate(config, mean, draws, volumes)
 
 

@@ -40,7 +40,7 @@ def _mr_series(
       orientation: direction of a row, then of a column.
       pixel_mm: distance of rows, then of columns.
       distance_mm: of slices.
-      leave_out: names in STUDY.
+      leave_out: names that no slice has.
     """
     folder.mkdir(parents=True)
     normal = np.cross(orientation[:3], orientation[3:])
@@ -55,12 +55,13 @@ def _mr_series(
         data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "MR", series, 5
         for name, value in STUDY.items():
-            if name not in leave_out:
-                data.add_new(name, pydicom.datadict.dictionary_VR(name), value)
+            data.add_new(name, pydicom.datadict.dictionary_VR(name), value)
         position_mm = np.array([-8.0, -9.0, 100.0]) + k * distance_mm * normal
         data.ImagePositionPatient = [f"{mm:.9g}" for mm in position_mm]
         data.ImageOrientationPatient = [f"{cosine:.9g}" for cosine in orientation]
         data.PixelSpacing = list(pixel_mm)
+        for name in leave_out:
+            del data[name]
         data.Rows, data.Columns = pixels.shape[1:]
         data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
         data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15

@@ -89,8 +89,8 @@ def predicted(tmp_path):
     return run
 
 
-def _tell(run, *, checkpoint, fingerprint=None, values=None):
-    facts = {"settings": {"checkpoint": checkpoint}, "calibration": values}
+def _tell(run, *, checkpoint, fingerprint=None, values=None, samples=20):
+    facts = {"settings": {"checkpoint": checkpoint, "samples": samples}, "calibration": values}
     if fingerprint:
         facts["settings"]["calibration"] = fingerprint
     (run.prediction("s") / "prediction.json").write_text(json.dumps(facts))
@@ -117,9 +117,11 @@ def test_a_prediction_that_does_not_tell_its_checkpoint_is_refused(predicted):
 def test_a_prediction_older_than_the_calibration_is_refused(predicted):
     values = intervals.Calibration(2.0, {"soft": {"90": 5.0}}, {})
     checkpoint = assembly.fingerprint(predicted)
-    calibration.save(predicted, values, {"checkpoint": checkpoint})
+    calibration.save(predicted, values, {"checkpoint": checkpoint, "samples": 20})
     with pytest.raises(errors.UserError, match=r"older than the calibration; run 'predict' again"):
         comparison.load(predicted, "s")
+    _tell(predicted, checkpoint=checkpoint, samples=1)  # one draw was not calibrated, and need not
+    assert comparison.load(predicted, "s").calibration is None
     fingerprint = calibration.load(predicted).fingerprint
     _tell(predicted, checkpoint=checkpoint, fingerprint=fingerprint, values=values.as_dict())
     assert comparison.load(predicted, "s").calibration == values

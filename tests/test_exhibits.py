@@ -36,6 +36,8 @@ def runs(tmp_path):
             for s, v in scores.items()
         ]
         _table(run.scores_csv, rows)
+        made = comparison.scored(run, list(scores))
+        run.scores_json.write_text(json.dumps({"mean": {"mae_hu": 7.125}, "made": made}))
         run.provenance.write_text(json.dumps({"trainable_parameters": 2_538_700}))
     return found
 
@@ -44,7 +46,7 @@ def test_a_summary_has_a_row_an_arm_and_empty_cells_where_nothing_is_known(runs,
     history = "step,loss,seconds,best_val_mae_hu,best_step\n10,2.5,1.5,,\n"
     runs["net_a"].history.write_text(history)  # no validation yet
     runs["net_b"].history.write_text(history + "20,1.2,2.25,80.52,20\n")
-    runs["net_b"].scores_json.write_text('{"mean": {"mae_hu": 7.125}}')
+    runs["net_a"].scores_json.unlink()
     shown = exhibits.summary(("val_mae_hu", "best_step", "training_seconds", "mae_hu"))
     lines = shown(runs, tmp_path)
     assert lines[0] == "| arm | val_mae_hu | best_step | training_seconds | mae_hu |"
@@ -60,6 +62,21 @@ def test_table_1_is_written_for_people_and_for_programs(runs, tmp_path):
     assert [float(row["mae_hu"]) for row in rows] == pytest.approx([20.0, 52 / 3])
     (pair, _) = csv.DictReader((tmp_path / "table1_pairs.csv").open())
     assert (pair["first"], pair["second"], pair["n"]) == ("net_a", "net_b", "3")
+
+
+def test_scores_of_other_predictions_or_another_checkpoint_are_refused(runs, tmp_path):
+    facts = runs["net_b"].prediction("s2") / "prediction.json"
+    facts.parent.mkdir(parents=True)
+    facts.write_text("{}")
+    stale = r"net_b.scores.json: older than the predictions; run 'evaluate' again"
+    with pytest.raises(errors.UserError, match=stale):
+        exhibits.table1(runs, tmp_path)
+    facts.unlink()
+    exhibits.table1(runs, tmp_path)
+    runs["net_b"].checkpoints.mkdir()
+    (runs["net_b"].checkpoints / "best.npz").write_bytes(b"trained on")
+    with pytest.raises(errors.UserError, match=stale):
+        exhibits.table1(runs, tmp_path)
 
 
 def test_a_subject_scored_twice_is_refused(runs, tmp_path):

@@ -73,6 +73,17 @@ def test_it_says_what_it_took_and_what_it_costs():
     plan = planner.plan((80, 80, 80), source=0)
     # 3 x 512000 voxels, 20 draws, a microsecond each.
     assert planner.sentence(plan, draws=20).startswith(
-        "tile 80 x 80 x 80: 1 tiles, 20 passes, about"
+        "tile 80 x 80 x 80: 1 tile, 20 draws of each, about"
     )
     assert planner.sentence(plan, draws=20).endswith("GB and 0.5 min")
+    # 0.9 of it once and 20 times 0.1: 2.9 passes of 1.536 s.
+    late = dataclasses.replace(planner, shared=0.9, seconds_a_voxel=1e-4)
+    assert late.sentence(plan, draws=20).endswith("GB and 7.4 min")
+
+
+def test_a_tile_that_was_begun_is_gone_on_with_where_it_fits():
+    planner, begun = planning.Planner(TILING, NEED, 100e9, seconds_a_voxel=1e-6), (16, 80, 80)
+    assert planner.plan((160, 80, 80), source=0).tiling.tile == (160, 80, 80)
+    assert planner.plan((160, 80, 80), source=0, first=begun).tiling.tile == begun
+    small = dataclasses.replace(planner, memory_bytes=2.05e9)
+    assert small.plan((160, 80, 80), source=0, first=(160, 80, 80)).memory_bytes <= 2.05e9

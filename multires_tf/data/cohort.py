@@ -77,6 +77,14 @@ def discover(path: Path, *, faults: dict[str, str] | None = None) -> list[Subjec
     raise errors.UserError(f"{path}: no such cohort; correct the path")
 
 
+def is_cohort(folder: Path) -> bool:
+    """Tells whether a folder holds a table, or a subject's folder with an MR."""
+    if (folder / TABLE).is_file():
+        return True
+    subjects = (entry for entry in folder.iterdir() if entry.is_dir())
+    return any(_candidate(entry, "mr") or images.stations_in(entry) for entry in subjects)
+
+
 def _discover_folder(folder: Path, faults: dict[str, str] | None) -> list[Subject]:
     subjects = []
     for entry in sorted(folder.iterdir()):

@@ -35,7 +35,10 @@ _PLACE = (
     *("FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition"),
     *("BodyPartExamined", "Laterality"),
 )
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+_NEEDED = (
+    *("SOPClassUID", "SOPInstanceUID"),
+    *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"),
+)
 # Attributes that an image must have, though they may be empty.
 _MAY_BE_EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),

@@ -6,6 +6,7 @@ depend on. Tiles with another fingerprint are thrown away.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,15 @@ from multires_tf import runfolder
 from multires_tf.data import blending
 
 _FINGERPRINT = "fingerprint.json"
+
+
+def fingerprint(folder: Path) -> dict[str, Any]:
+    """What the tiles in a folder depend on; nothing where there are none, or it is damaged."""
+    try:
+        found = json.loads((folder / _FINGERPRINT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Kept:
@@ -45,7 +55,11 @@ class Kept:
         for name, array in maps.items():
             values[name] = array
         with runfolder.replacing(self._path(start)) as beside, beside.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
+            try:
+                np.save(file, values, allow_pickle=False)
+            except OSError as error:  # of a full disk numpy tells how much was written, no more
+                error.errno = error.errno or errno.ENOSPC
+                raise
 
     def names(self, start: Sequence[int]) -> tuple[str, ...]:
         """Of the maps that a tile has."""

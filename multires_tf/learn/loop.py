@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
@@ -15,6 +15,26 @@ class NotFinite(Exception):
     def __init__(self, step: int, name: str) -> None:
         super().__init__(f"step {step}: {name} is not finite")
         self.step = step
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Over losses that have to be finite.
+
+    Attributes:
+        tolerated: by name, how many steps in a row need not be: loss scaling skips some while it
+            looks for its factor.
+        in_a_row: how many were not, so far.
+    """
+
+    tolerated: Mapping[str, int]
+    in_a_row: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def see(self, step: int, name: str, value: float) -> None:
+        """Takes in one value; raises NotFinite when too many in a row are not finite."""
+        self.in_a_row[name] = 0 if math.isfinite(value) else self.in_a_row.get(name, 0) + 1
+        if self.in_a_row[name] > self.tolerated.get(name, math.inf):
+            raise NotFinite(step, name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +62,7 @@ def advance(
     *,
     first: int,
     last: int,
-    watched: tuple[str, ...],
+    watch: Watch,
     after_step: Callable[[], Any],
 ) -> Interval:
     """Runs the steps `first` to `last`, the latter not included.
@@ -50,11 +70,11 @@ def advance(
     Args:
         step_function: from a batch to scalar losses and gradients.
         batches: one a step.
-        watched: names among the losses that must stay finite.
+        watch: that sees every loss of every step.
         after_step: called after each step, for a progress bar.
 
     Raises:
-        NotFinite: one of `watched` is not.
+        NotFinite: the watch says so.
     """
     sums: dict[str, float] = {}
     gradients: list[Any] = []
@@ -66,8 +86,7 @@ def advance(
         parts, gradients = step_function(batch)
         for name, value in parts.items():
             number = float(value)
-            if name in watched and not math.isfinite(number):
-                raise NotFinite(step, name)
+            watch.see(step, name, number)
             sums[name] = sums.get(name, 0.0) + number
         after_step()
     seconds = time.perf_counter() - began

@@ -208,7 +208,8 @@ class JointHistogram:
 
     def add(self, sd_hu: np.ndarray, error_hu: np.ndarray) -> None:
         """Counts the scored voxels of one subject; the sign of the error does not matter."""
-        sd, error = np.ravel(sd_hu), np.abs(np.ravel(error_hu))
+        # Sums of float32 weights would lose digits where millions of voxels come before.
+        sd, error = np.ravel(sd_hu), np.abs(np.ravel(error_hu)).astype(np.float64)
         edges = (self.sd_edges_hu, self.error_edges_hu)
         self.counts += np.histogram2d(sd, error, bins=edges)[0].astype(np.int64)
         self._voxels += np.histogram(sd, bins=self.sd_edges_hu)[0]

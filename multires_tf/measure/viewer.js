@@ -137,6 +137,7 @@
     const chosen = subjects[controls.subject.value];
     const entries = Object.entries(chosen.volumes).map(async ([key, text]) => [key, await unpack(text)]);
     const unpacked = Object.fromEntries(await Promise.all(entries));
+    if (chosen !== subjects[controls.subject.value]) return; // another was chosen meanwhile
     [subject, volumes, voxel] = [chosen, unpacked, [...chosen.start]];
     show();
   }
@@ -194,7 +195,7 @@
     await showSubject();
     form.hidden = stage.hidden = false;
     controls.slice.addEventListener("input", () => scrollTo(controls.slice.valueAsNumber - 1));
-    controls.subject.addEventListener("change", showSubject);
+    controls.subject.addEventListener("change", () => showSubject().catch(giveUp));
     form.addEventListener("change", show);
     controls.threshold.addEventListener("input", show);
     stage.addEventListener("keydown", onKey);
@@ -202,8 +203,10 @@
     section.dataset.ready = "true";
   }
 
-  start().catch((error) => {
+  function giveUp(error) {
     form.hidden = stage.hidden = true;
-    status.textContent = `The viewer could not start (${error.message}); look at the pictures below.`;
-  });
+    status.textContent = `The viewer could not go on (${error.message}); look at the pictures below.`;
+  }
+
+  start().catch(giveUp);
 })();

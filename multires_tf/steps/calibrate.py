@@ -43,6 +43,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
     folder.need(assembly.best(folder), "train")
     origin.refuse_trained(folder, SPLIT)
     volumes = assembly.training_volumes(folder, SPLIT)
+    samples = samples if config.network.dropout.place != "none" else 1
     made = {
         "checkpoint": assembly.fingerprint(folder),
         "samples": samples,
@@ -68,9 +69,7 @@ def _fit(
     folder: runfolder.RunFolder, volumes: list[Any], *, samples: int, seed: int
 ) -> intervals.Calibration:
     config, nets, _ = assembly.trained_networks(folder)
-    compute = synthesis.monte_carlo(
-        nets, samples=samples, seed=seed, stabiliser=config.loss.stabiliser
-    )
+    compute = assembly.monte_carlo(config, nets, samples=samples, seed=seed)
     tiling, fit = assembly.tiling(config), intervals.Fit()
     for volume in progress.bar(volumes, words="calibrate"):
         stores = volume.pyramids

@@ -50,6 +50,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     for subject in subjects:
         folder.need(folder.prediction(subject) / "ct.nii.gz", "predict")
     _refuse_truth(folder)
+    made = comparison.scored(folder, subjects)
     table = _lookup_table(folder)
     rows: list[dict[str, Any]] = []
     reliable: list[dict[str, Any]] = []
@@ -64,7 +65,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     summary = _summary(rows, tables.columns(rows, CONTRACT))
     _write_reliability(folder, reliable, tallies)
     tables.write(folder.scores_csv, rows, CONTRACT)
-    runfolder.write_text(folder.scores_json, _json_text(summary))
+    runfolder.write_text(folder.scores_json, _json_text({**summary, "made": made}))
     lines = [*_score_lines(rows, summary), *_reliability_lines(reliable), _worst(rows)]
     return [*lines, f"{folder.scores_csv}", f"{folder.scores_json}"]
 

@@ -62,15 +62,17 @@ def run(
         raise errors.UserError("--pet_fwhm_mm: blurs the attenuation map; give --mumap as well")
     if memory is not None and tile is None:
         tile = "auto"
-    output = output.absolute() if output else None  # "." has no name that files could lie beside
+    # "." has no name that files could lie beside, and a link cannot be replaced by a folder.
+    output = output.resolve() if output else None
     attenuation = None if mumap is None else outputs.Mumap(mumap, pet_fwhm_mm)
     extras = outputs.Extras(attenuation, as_dicom, uncertain_above_hu)
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(assembly.best(folder), "train")
-    kept = calibration.load(folder)
+    samples = samples if config.network.dropout.place != "none" else 1
+    kept = calibration.load(folder, samples=samples)
     settings = predictors.Settings(
-        samples=samples if config.network.dropout.place != "none" else 1,
+        samples=samples,
         seed=seed,
         tile=tile if tile == "auto" else _edges(config, tile),
         overlap=config.predict.overlap,
@@ -114,12 +116,21 @@ def _new_subjects(
     source: pathlib.Path, output: pathlib.Path, series: str | None = None
 ) -> Iterator[predictors.Job]:
     """Yields the subjects of an image, a DICOM folder or a cohort."""
-    is_image = dicom.is_series_folder(source) or images.stations_in(source)
-    if is_image or (source.is_file() and source.suffix.lower() != ".csv"):
+    if _is_one_subject(source):
         yield predictors.Job(source.name.split(".")[0], source, output, series=series)
         return
     for one in cohort.discover(source):
         yield predictors.Job(one.subject, one.mr, output / one.subject, series=series)
+
+
+def _is_one_subject(source: pathlib.Path) -> bool:
+    """Whether it is an image, stations, or a folder whose DICOM series may lie deeper in it."""
+    if not source.is_dir():
+        return source.is_file() and source.suffix.lower() != ".csv"
+    if dicom.is_series_folder(source) or images.stations_in(source):
+        return True
+    below = (entry for entry in source.rglob("*") if entry.is_dir())
+    return not cohort.is_cohort(source) and any(map(dicom.is_series_folder, below))
 
 
 def _predict_all(
@@ -133,15 +144,10 @@ def _predict_all(
     All that can be wrong with an input is found before anything is written.
     """
     for job in jobs:
-        if job.prepared is None:
-            _check_target(job.target)
+        _check_target(job.target)
     left = [job for job in jobs if not predictor.is_done(job)]
     for job in left:
-        if predictor.extras.dicom:
-            dicom_export.check(job.mr, series=job.series)
-        if job.prepared is None:
-            image = images.read(job.mr, series=job.series, modality="MR")
-            preparation.check_spacing(image, predictor.spacing_mm, job.mr)
+        _check_input(job, predictor)
     do = predictor.predict
     if scheduler is not None:
         left = [job.absolute() for job in left]
@@ -150,6 +156,15 @@ def _predict_all(
         )
     for _ in cluster.each(do, left, address=scheduler, words="predict"):
         pass
+
+
+def _check_input(job: predictors.Job, predictor: predictors.Predictor) -> None:
+    """Refuses an MR that cannot be predicted; a function, so that the image goes before it is."""
+    if predictor.extras.dicom:
+        dicom_export.check(job.mr, series=job.series)
+    if job.prepared is None:
+        image = images.read(job.mr, series=job.series, modality="MR")
+        preparation.check_spacing(image, predictor.spacing_mm, job.mr)
 
 
 def _predict(
@@ -167,17 +182,24 @@ def _predict(
 
 def _check_target(target: pathlib.Path) -> None:
     """Refuses a folder that is not ours to replace or to make: new, empty and our own ones are."""
-    above = next(part for part in (target, *target.absolute().parents) if part.exists())
-    if not above.is_dir():
-        raise errors.UserError(f"{above}: is a file; give --output a folder")
+    # The folder is made beside its place and then renamed: it is its parent that is written to.
+    above = next(part for part in target.absolute().parents if part.exists())
+    if (target.exists() and not target.is_dir()) or not above.is_dir():
+        file = target if target.exists() else above
+        raise errors.UserError(f"{file}: is a file; give --output a folder")
     if not os.access(above, os.W_OK):
         raise errors.UserError(
             f"{above}: no permission to write here; give --output another folder"
+        )
+    if os.path.ismount(target):
+        raise errors.UserError(
+            f"{target}: a mounted folder cannot be replaced whole; give --output a folder in it"
         )
     if not target.exists():
         return
     found = {entry.name for entry in target.iterdir()}
     if found and (outputs.FACTS not in found or found - outputs.NAMES):
         raise errors.UserError(
-            f"{target}: holds other files than a prediction; give --output a new folder"
+            f"{target}: holds other files than a prediction; move them away,"
+            " or give --output a new folder"
         )

@@ -41,6 +41,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     folder = runfolder.RunFolder(workdir)
     settings = config.parse(folder.need(folder.config, "prepare"))
     rows = _scores(folder.need(folder.scores_csv, "evaluate"))
+    comparison.refuse_stale_scores(folder)
     summary = runfolder.read_json(folder.need(folder.scores_json, "evaluate"), "evaluate")
     made = folder.provenance
     provenance = runfolder.read_json(made, "train") if made.exists() else {}

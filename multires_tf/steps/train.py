@@ -21,6 +21,7 @@ from multires_tf.data import pipeline
 _STATISTICS_SEED = 1_000_003
 # Between validations, too, so that a kill costs minutes.
 _SAVE_SECONDS = 300.0
+_SKIPPED_AT_MOST = 50  # steps in a row: loss scaling halves its factor at each and finds none
 
 
 def run(
@@ -129,7 +130,7 @@ class _Session:
             self.batches(first, last),
             first=first,
             last=last,
-            watched=("loss",),
+            watch=loop.Watch({"loss": 0}),
             after_step=lambda: None,
         )
         return [f"dry run: one step took {done.seconds:.1f} s, loss {done.means['loss']:.4f}"]
@@ -179,7 +180,8 @@ class _Session:
 
         settings = self.config.train
         batches = self.batches(self.record.step, settings.steps)
-        watched = ("loss",) if settings.precision == "mixed_float16" else ("loss", "gradient_norm")
+        skipped = _SKIPPED_AT_MOST if settings.precision == "mixed_float16" else 0
+        watch = loop.Watch({"loss": 0, "gradient_norm": skipped})
         while not self.record.finished:
             stop = self.next_stop()
             try:
@@ -188,7 +190,7 @@ class _Session:
                     batches,
                     first=self.record.step,
                     last=stop,
-                    watched=watched,
+                    watch=watch,
                     after_step=bar.update,
                 )
             except loop.NotFinite as error:

@@ -183,8 +183,9 @@ def test_dciodvfy_finds_no_error(options, written):
 
 
 def test_without_a_frame_of_reference_or_a_series_it_is_refused(tmp_path, mr_series):
-    mr = mr_series(tmp_path / "mr", leave_out=("FrameOfReferenceUID",))
-    with pytest.raises(errors.UserError, match=r"mr0\.dcm: no FrameOfReferenceUID; export"):
-        dicom_export.check(mr)
+    for name in ("FrameOfReferenceUID", "SeriesInstanceUID"):
+        mr = mr_series(tmp_path / name, leave_out=(name,))
+        with pytest.raises(errors.UserError, match=rf"mr0\.dcm: no {name}; export"):
+            dicom_export.check(mr)
     with pytest.raises(errors.UserError, match=r"no DICOM series, and --dicom needs one"):
         dicom_export.check(tmp_path / "mr.nii.gz")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -32,3 +34,16 @@ def test_tiles_of_another_prediction_go(tmp_path):
     assert STARTS[0] in tiles.Kept(tmp_path / "tiles", {"seed": 1})
     assert STARTS[1] not in tiles.Kept(tmp_path / "tiles", {"seed": 1})
     assert STARTS[0] not in tiles.Kept(tmp_path / "tiles", {"seed": 2})
+
+
+def test_a_disk_that_fills_while_a_tile_is_kept_is_told_as_one(tmp_path, monkeypatch):
+    kept = tiles.Kept(tmp_path / "tiles", {"seed": 1})
+
+    def cut_short(*_, **__):
+        raise OSError("1000 requested and 12 written")  # numpy's own, without a number
+
+    monkeypatch.setattr(tiles.np, "save", cut_short)
+    with pytest.raises(OSError) as caught:
+        kept.write(STARTS[0], _maps(1))
+    assert caught.value.errno == errno.ENOSPC
+    assert STARTS[0] not in kept

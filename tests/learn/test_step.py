@@ -110,10 +110,29 @@ def test_a_loss_that_is_not_finite_stops_the_loop_and_names_the_step():
             iter(range(9)),
             first=10,
             last=15,
-            watched=("loss",),
+            watch=loop.Watch({"loss": 0}),
             after_step=lambda: None,
         )
     assert caught.value.step == 12
+
+
+def test_loss_scaling_may_skip_steps_but_not_for_ever():
+    norms = iter([math.inf, math.inf, 1.0, math.inf, math.inf, math.inf])
+    watch = loop.Watch({"loss": 0, "gradient_norm": 2})
+
+    def advance(first, last):
+        return loop.advance(
+            lambda batch: ({"loss": 1.0, "gradient_norm": next(norms)}, []),
+            iter(range(9)),
+            first=first,
+            last=last,
+            watch=watch,
+            after_step=lambda: None,
+        )
+
+    advance(0, 5)  # two in a row at a time, and the last two count on
+    with pytest.raises(loop.NotFinite, match="step 5: gradient_norm"):
+        advance(5, 6)
 
 
 def test_an_interval_holds_the_means():
@@ -123,7 +142,7 @@ def test_an_interval_holds_the_means():
         iter(range(9)),
         first=0,
         last=3,
-        watched=("loss",),
+        watch=loop.Watch({"loss": 0}),
         after_step=lambda: None,
     )
     assert done.means == {"loss": 3.0}

@@ -66,6 +66,15 @@ def test_only_test_subjects_are_scored_and_columns_are_the_contract(known_run):
     )
 
 
+def test_subjects_predicted_in_two_ways_are_not_scored_together(known_run):
+    for subject, samples in (("p4", 20), ("p<5>", 2)):
+        facts = known_run.folder.prediction(subject) / "prediction.json"
+        facts.write_text(json.dumps({"settings": {"samples": samples}}))
+    with pytest.raises(errors.UserError, match="with samples 2, others with 20; run 'predict'"):
+        evaluate.run(workdir=known_run.folder.root)
+    assert not known_run.folder.scores_csv.exists()
+
+
 def test_summary_over_the_test_subjects(known_run):
     known_run.predict("p4", known_run.ct_hu + 4)
     known_run.predict("p<5>", known_run.ct_hu + 8)

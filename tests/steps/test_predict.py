@@ -173,6 +173,6 @@ def test_auto_takes_the_tile_of_the_planner_and_says_so(predictor, tmp_path, cap
     settings = dataclasses.replace(predictions.SETTINGS, tile="auto")
     auto = dataclasses.replace(predictor, settings=settings, planner=planner)
     predictions.run(auto, predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out")
-    assert "mr: tile 16 x 32 x 32: 1 tiles, 1 passes" in capsys.readouterr().out
+    assert "mr: tile 16 x 32 x 32: 1 tile, one draw of each" in capsys.readouterr().out
     facts = json.loads((tmp_path / "out" / "prediction.json").read_text())
-    assert facts["settings"]["tile"] == "auto"
+    assert (facts["settings"]["tile"], facts["tile"]) == ("auto", [16, 32, 32])

@@ -73,6 +73,41 @@ def test_a_folder_with_anything_else_is_not_replaced(predictor, calls, tmp_path)
         predictions.run(predictor, image, image)
 
 
+def test_what_is_missing_or_cut_short_is_made_again(predictor, calls, tmp_path):
+    image, out = predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
+    predictions.run(predictor, image, out)
+    whole = (out / "ct.nii.gz").read_bytes()
+    (out / "ct.nii.gz").unlink()
+    predictions.run(predictor, image, out)
+    assert (out / "ct.nii.gz").read_bytes() == whole
+    (out / "total_sd_hu.nii.gz").write_bytes(b"cut")
+    predictions.run(predictor, image, out)
+    assert len((out / "total_sd_hu.nii.gz").read_bytes()) > 3
+    once = len(calls)
+    predictions.run(predictor, image, out)
+    assert len(calls) == once
+
+
+def test_a_link_to_a_folder_is_written_through_and_a_mount_is_refused(
+    predictor, calls, tmp_path, monkeypatch
+):
+    image = predictions.write_mr(tmp_path / "mr.nii.gz")
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "out").symlink_to("scratch")
+    monkeypatch.setattr(predict.predictors, "load", lambda *_: predictor)
+    monkeypatch.setattr(predict.runfolder.RunFolder, "need", lambda _, path, verb: path)
+    monkeypatch.setattr(predict.configs, "parse", lambda path: predictor.config)
+    monkeypatch.setattr(predict.assembly, "fingerprint", lambda folder: "c0ffee")
+    predict.run(workdir=tmp_path / "run", input=image, output=tmp_path / "out")
+    assert (tmp_path / "scratch" / "ct.nii.gz").exists() and (tmp_path / "out").is_symlink()
+    monkeypatch.setattr(predict.os.path, "ismount", lambda path: path.name == "mounted")
+    (tmp_path / "mounted").mkdir()
+    once = len(calls)
+    with pytest.raises(errors.UserError, match="mounted: a mounted folder cannot be replaced"):
+        predictions.run(predictor, image, tmp_path / "mounted")
+    assert len(calls) == once
+
+
 def test_another_wish_is_another_prediction(predictor, calls, tmp_path):
     image, out = predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
     predictions.run(predictor, image, out)

@@ -114,6 +114,22 @@ def test_dicom_of_an_image_that_is_none(refused, tmp_path):
     refused(tmp_path / "mr.nii.gz", "mr.nii.gz: no DICOM series", "leave --dicom out", dicom=True)
 
 
+def test_an_mr_without_a_body(refused, tmp_path):
+    flat = np.zeros_like(MR)
+    flat[0, 0, 0] = 1
+    images.write(flat, tmp_path / "mr.nii.gz", grid=GRID)
+    refused(tmp_path / "mr.nii.gz", "mr.nii.gz: ")  # seen when it is prepared: nothing stays
+
+
+def test_a_series_may_lie_deeper_in_a_patient_s_folder(mr_series, tmp_path):
+    mr_series(tmp_path / "patient" / "study" / "series")
+    (job,) = predict._new_subjects(tmp_path / "patient", tmp_path / "out")
+    assert (job.mr, job.target) == (tmp_path / "patient", tmp_path / "out")
+    images.write(MR, tmp_path / "patient" / "other" / "mr.nii.gz", grid=GRID)  # then it is a cohort
+    (job,) = predict._new_subjects(tmp_path / "patient", tmp_path / "out")
+    assert job.name == "other"
+
+
 def test_one_bad_subject_keeps_a_cohort_from_beginning(refused, tmp_path):
     images.write(MR, tmp_path / "cohort" / "a" / "mr.nii.gz", grid=GRID)
     images.write(MR * 0 + 7, tmp_path / "cohort" / "b" / "mr.nii.gz", grid=GRID)
