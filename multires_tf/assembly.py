@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,8 +102,8 @@ def record(run: runfolder.RunFolder, config: configs.Config, *, chief: bool) -> 
         chief=chief,
         history=history.History(settings.convergence_window, settings.steps),
         table=run.history,
-        best=best(run),
-        last=last(run),
+        best=run.best,
+        last=run.last,
         events=run.tensorboard,
     )
 
@@ -206,25 +205,15 @@ def trained_networks(run: runfolder.RunFolder) -> tuple[configs.Config, Any, dic
 
     config = configs.parse(run.need(run.config, "prepare"))
     nets = networks(config)
-    position = checkpoints.load(run.need(best(run), "train"), nets.plain.variables)
+    position = checkpoints.load(run.need(run.best, "train"), nets.plain.variables)
     return config, nets, position
-
-
-def best(run: runfolder.RunFolder) -> pathlib.Path:
-    """The checkpoint with the lowest validation error."""
-    return run.checkpoints / "best.npz"
 
 
 def fingerprint(run: runfolder.RunFolder) -> str:
     """Tells the best checkpoint from any other; predictions and calibrations keep it."""
     from multires_tf.data import checksums
 
-    return checksums.of_file(best(run))
-
-
-def last(run: runfolder.RunFolder) -> pathlib.Path:
-    """The checkpoint from which training continues."""
-    return run.checkpoints / "last.npz"
+    return checksums.of_file(run.best)
 
 
 def monte_carlo(config: configs.Config, nets: Any, *, samples: int, seed: int, **more: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 from typing import Any
 
 from multires_tf import assembly, errors, runfolder
@@ -27,11 +26,6 @@ class Kept:
     fingerprint: str
 
 
-def path(run: runfolder.RunFolder) -> pathlib.Path:
-    """Its place in a run folder."""
-    return run.checkpoints / "calibration.json"
-
-
 def save(run: runfolder.RunFolder, values: intervals.Calibration, made: dict[str, Any]) -> None:
     """Writes scale and half-widths.
 
@@ -42,7 +36,7 @@ def save(run: runfolder.RunFolder, values: intervals.Calibration, made: dict[str
             "samples", the number of draws.
     """
     text = json.dumps({"made": made, **values.as_dict()}, indent=1, allow_nan=False)
-    runfolder.write_text(path(run), text + "\n")
+    runfolder.write_text(run.calibration, text + "\n")
 
 
 def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Kept | None:
@@ -60,7 +54,8 @@ def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Kept | None
     if kept and samples == 1 < kept.made["samples"]:
         return None
     if kept and kept.made["checkpoint"] != assembly.fingerprint(run):
-        raise errors.UserError(f"{path(run)}: fitted to another checkpoint; run 'calibrate' again")
+        reason = "fitted to another checkpoint"
+        raise errors.UserError(f"{run.calibration}: {reason}; run 'calibrate' again")
     return kept
 
 
@@ -70,13 +65,13 @@ def read(run: runfolder.RunFolder) -> Kept | None:
     Raises:
         errors.UserError: the file is damaged.
     """
-    if not path(run).exists():
+    if not run.calibration.exists():
         return None
     try:
-        found = json.loads(path(run).read_bytes())
+        found = json.loads(run.calibration.read_bytes())
         values, made = intervals.Calibration.from_dict(found), dict(found["made"])
         made["checkpoint"], made["samples"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"damaged ({type(error).__name__})"
-        raise errors.UserError(f"{path(run)}: {reason}; run 'calibrate' again") from None
-    return Kept(values, made, checksums.of_file(path(run)))
+        raise errors.UserError(f"{run.calibration}: {reason}; run 'calibrate' again") from None
+    return Kept(values, made, checksums.of_file(run.calibration))

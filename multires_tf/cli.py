@@ -15,7 +15,7 @@ from typing import NoReturn
 from absl import app, logging
 from absl.flags import argparse_flags
 
-from multires_tf import config, errors
+from multires_tf import config, errors, runfolder
 
 _AGAIN = "what was there before is kept; free some space and run the same command again"
 _DISK = {
@@ -91,7 +91,7 @@ def _failed(verb: str, error: Exception, arguments: dict) -> int:
     if folder is None or not folder.is_dir():
         traceback.print_exc()
         return _complain(line, 1)
-    log = folder / "failure.log"
+    log = runfolder.RunFolder(folder).failure
     try:
         log.write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:

@@ -81,11 +81,11 @@ def _calibration(run: runfolder.RunFolder, facts: pathlib.Path) -> intervals.Cal
 
     A run folder without its checkpoint has nothing that a prediction could be older than.
     """
-    if not facts.exists() and not assembly.best(run).exists():
+    if not facts.exists() and not run.best.exists():
         return None
     found = runfolder.read_json(run.need(facts, "predict"), "predict")
     settings, values = found.get("settings") or {}, found.get("calibration")
-    if assembly.best(run).exists():
+    if run.best.exists():
         if settings.get("checkpoint") != assembly.fingerprint(run):
             raise errors.UserError(f"{facts}: older than the checkpoint; run 'predict' again")
         kept = calibration.load(run, samples=settings.get("samples"))
@@ -117,7 +117,7 @@ def scored(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
             if first.get(key) != settings.get(key):
                 reason = f"predicted with {key} {settings.get(key)}, others with {first.get(key)}"
                 raise errors.UserError(f"{facts}: {reason}; run 'predict' again")
-    best, kept = assembly.best(run).exists(), calibration.read(run)
+    best, kept = run.best.exists(), calibration.read(run)
     return {
         "checkpoint": assembly.fingerprint(run) if best else None,
         "calibration": kept.fingerprint if kept else None,

@@ -66,7 +66,7 @@ def refuse_trained(run: runfolder.RunFolder, split: str) -> None:
     Raises:
         errors.UserError: it has one, or the checkpoint is damaged.
     """
-    last = assembly.last(run)
+    last = run.last
     if not last.exists():
         return
     subjects = checkpoints.position(last).get("subjects", {})
@@ -75,6 +75,6 @@ def refuse_trained(run: runfolder.RunFolder, split: str) -> None:
         seen += subjects.get("validation", ())
     found = [one for one in assembly.subjects(run, split) if one in seen]
     if found:
-        reason = f"{found[0]} in split '{split}' has trained or chosen this network"
+        reason = f"{found[0]} in split '{split}' was used to train or to choose this network"
         advice = "bring its old split back, or begin a new run in another --workdir"
         raise errors.UserError(f"{run.cohort}: {reason}; {advice}")

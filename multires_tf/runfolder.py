@@ -48,6 +48,20 @@ class RunFolder:
         return self.root / "checkpoints"
 
     @property
+    def best(self) -> pathlib.Path:
+        """The checkpoint with the lowest validation error, which predicts."""
+        return self.checkpoints / "best.npz"
+
+    @property
+    def last(self) -> pathlib.Path:
+        """The checkpoint from which training continues."""
+        return self.checkpoints / "last.npz"
+
+    @property
+    def calibration(self) -> pathlib.Path:
+        return self.checkpoints / "calibration.json"
+
+    @property
     def tensorboard(self) -> pathlib.Path:
         return self.root / "tensorboard"
 
@@ -86,6 +100,10 @@ class RunFolder:
     @property
     def saved_model(self) -> pathlib.Path:
         return self.root / "saved_model"
+
+    @property
+    def failure(self) -> pathlib.Path:
+        return self.root / "failure.log"
 
     @property
     def lock(self) -> pathlib.Path:

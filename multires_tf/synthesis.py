@@ -206,7 +206,7 @@ class _InHu(Mapping[str, np.ndarray]):
         if name not in self._names:
             raise KeyError(name)
         if name == "ct":
-            return uncertainty.ct_hu(self._maps["ct"], self._window_hu)
+            return intensity.unit_to_ct(self._maps["ct"], self._window_hu)
         return uncertainty.sd_hu(self._maps[name.removesuffix("_sd_hu")], self._window_hu)
 
     def __iter__(self) -> Iterator[str]:

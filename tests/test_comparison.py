@@ -84,7 +84,7 @@ def predicted(tmp_path):
     run = _prepare(tmp_path, GRID, GRID, _ramp(GRID))
     _write(run, geometry.to_image(np.zeros(GRID.size, np.int16), GRID))
     run.checkpoints.mkdir()
-    assembly.best(run).write_bytes(b"weights")
+    run.best.write_bytes(b"weights")
     _tell(run, checkpoint=assembly.fingerprint(run))
     return run
 
@@ -98,7 +98,7 @@ def _tell(run, *, checkpoint, fingerprint=None, values=None, samples=20):
 
 def test_a_prediction_older_than_the_checkpoint_is_refused(predicted):
     assert comparison.load(predicted, "s").calibration is None
-    assembly.best(predicted).write_bytes(b"trained on")
+    predicted.best.write_bytes(b"trained on")
     with pytest.raises(errors.UserError, match=r"older than the checkpoint; run 'predict' again"):
         comparison.load(predicted, "s")
 
@@ -125,6 +125,6 @@ def test_a_prediction_older_than_the_calibration_is_refused(predicted):
     fingerprint = calibration.load(predicted).fingerprint
     _tell(predicted, checkpoint=checkpoint, fingerprint=fingerprint, values=values.as_dict())
     assert comparison.load(predicted, "s").calibration == values
-    calibration.path(predicted).unlink()
+    predicted.calibration.unlink()
     with pytest.raises(errors.UserError, match="older than the calibration"):
         comparison.load(predicted, "s")

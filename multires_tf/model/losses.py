@@ -84,7 +84,7 @@ class GaussianNLL(_VoxelLoss):
             truth: of the same shape.
             weight: of the same shape, or None for 1 everywhere.
         """
-        s = _stabilised(log_var, self.stabiliser)
+        s = stabilised(log_var, self.stabiliser)
         factor = _FACTORS[self.variance_term]
         voxelwise = 0.5 * ops.exp(-s) * ops.square(truth - mean) + factor * s
         if self.beta > 0:
@@ -115,7 +115,7 @@ class VarianceTerm(keras.layers.Layer):
 
     def call(self, log_var: Any, weight: Any = None) -> Any:
         """Returns the weighted mean of 1/2 s or s; log_var and weight as in GaussianNLL."""
-        s = _stabilised(log_var, self.stabiliser)
+        s = stabilised(log_var, self.stabiliser)
         return ops.stop_gradient(_FACTORS[self.variance_term] * _mean(s, weight))
 
     def get_config(self) -> dict:
@@ -128,7 +128,8 @@ def _check(variance_term: str) -> None:
         raise ValueError(f"variance_term is half or full, not {variance_term!r}")
 
 
-def _stabilised(log_var: Any, stabiliser: float) -> Any:
+def stabilised(log_var: Any, stabiliser: float) -> Any:
+    """The likelihood's log variance of a network's s: log(exp(s) + c), c in unit variance."""
     if stabiliser > 0:
         return ops.logaddexp(log_var, ops.log(ops.cast(stabiliser, log_var.dtype)))
     return log_var

@@ -71,17 +71,6 @@ class Accumulator:
         self._noise = None if log_var is None else np.zeros_like(ct)
 
 
-def ct_hu(unit: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
-    """Turns unit CT into HU, float32.
-
-    Args:
-        unit: CT in units of the window.
-        window_hu: the HU that unit CT's 0 and 1 stand for.
-    """
-    low, high = window_hu
-    return (np.float32(low) + np.float32(high - low) * unit).astype(np.float32, copy=False)
-
-
 def sd_hu(variance: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
     """Turns a variance in unit CT into a standard deviation in HU, float32."""
     low, high = window_hu

@@ -40,7 +40,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
     """
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
-    folder.need(assembly.best(folder), "train")
+    folder.need(folder.best, "train")
     origin.refuse_trained(folder, SPLIT)
     volumes = assembly.training_volumes(folder, SPLIT)
     samples = samples if config.network.dropout.place != "none" else 1
@@ -54,7 +54,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
     if not _is_done(folder, made):
         runtime.start(seed=config.seed, precision=config.train.precision)
         calibration.save(folder, _fit(folder, volumes, samples=samples, seed=seed), made)
-    return [*_lines(calibration.load(folder)), str(calibration.path(folder))]
+    return [*_lines(calibration.load(folder)), str(folder.calibration)]
 
 
 def _is_done(folder: runfolder.RunFolder, made: dict[str, Any]) -> bool:

@@ -211,7 +211,7 @@ def _score_lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, An
 def _reliability_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """How far the total sd over the body can be believed, before and after calibration."""
     lines = []
-    for state, words in ((RAW, "Total sd"), (CALIBRATED, "calibrated")):
+    for state, words in ((RAW, "Total sd"), (CALIBRATED, "Calibrated total sd")):
         own = [r for r in rows if (r["maps"], r["region"]) == (state, "body") and "zms" in r]
         if own:
             zms, inside = (np.mean([row[key] for row in own]) for key in ("zms", "coverage_90"))

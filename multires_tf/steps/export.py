@@ -60,7 +60,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
         RuntimeError: the exported model does not give the network's numbers; nothing is left.
     """
     folder = runfolder.RunFolder(workdir)
-    folder.need(assembly.best(folder), "train")
+    folder.need(folder.best, "train")
     config = configs.parse(folder.need(folder.config, "prepare"))
     runtime.start(seed=config.seed, precision=precision)
     import tensorflow as tf
@@ -172,12 +172,14 @@ def _in_hu(outputs: dict[str, Any], config: configs.Config) -> dict[str, Any]:
     """A network's outputs in HU."""
     import keras
 
+    from multires_tf.model import losses
+
     low, _ = config.intensity.ct_window_hu
     span = assembly.hu_per_unit(config)
     found = {"ct_hu": low + span * outputs["ct"]}
     if "log_var" in outputs:
-        variance = keras.ops.exp(outputs["log_var"]) + config.loss.stabiliser
-        found["sd_hu"] = span * keras.ops.sqrt(variance)
+        log_var = losses.stabilised(outputs["log_var"], config.loss.stabiliser)
+        found["sd_hu"] = span * keras.ops.exp(log_var / 2)
     return found
 
 

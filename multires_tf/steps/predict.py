@@ -68,7 +68,7 @@ def run(
     extras = outputs.Extras(attenuation, as_dicom, uncertain_above_hu)
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
-    folder.need(assembly.best(folder), "train")
+    folder.need(folder.best, "train")
     samples = samples if config.network.dropout.place != "none" else 1
     kept = calibration.load(folder, samples=samples)
     settings = predictors.Settings(

@@ -46,7 +46,7 @@ def test_maps_in_hu_by_hand():
     for ct in (0.25, 0.75):
         accumulator.add(np.array([ct]), np.array([np.log(0.02)]))
     estimate, window_hu = accumulator.estimate(), (-1000.0, 3000.0)
-    assert uncertainty.ct_hu(estimate.ct, window_hu)[0] == pytest.approx(1000)
+    assert estimate.ct[0] == pytest.approx(0.5)
     sd = [
         uncertainty.sd_hu(variance, window_hu)[0]
         for variance in (estimate.aleatoric_variance, estimate.epistemic_variance)

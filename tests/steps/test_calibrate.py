@@ -18,7 +18,7 @@ ZMS = (8 * (30 / 50) ** 2 + (350 / 50) ** 2) / 9
 def trained(known_run, monkeypatch):
     """The known run with a checkpoint, and how often its network was asked."""
     known_run.folder.checkpoints.mkdir()
-    checkpoints.save(assembly.best(known_run.folder), [], {"step": 1})
+    checkpoints.save(known_run.folder.best, [], {"step": 1})
     settings = config.parse(known_run.folder.config)
     calls = []
 
@@ -65,12 +65,12 @@ def test_it_is_fitted_to_what_is_delivered(trained, monkeypatch):
 def test_it_is_fitted_once_a_checkpoint(trained):
     folder, calls = trained
     calibrate.run(workdir=folder.root)
-    kept, once = calibration.path(folder).read_bytes(), len(calls)
+    kept, once = folder.calibration.read_bytes(), len(calls)
     calibrate.run(workdir=folder.root)
-    assert len(calls) == once and calibration.path(folder).read_bytes() == kept
+    assert len(calls) == once and folder.calibration.read_bytes() == kept
     calibrate.run(workdir=folder.root, samples=5)
     assert len(calls) == 2 * once
-    checkpoints.save(assembly.best(folder), [], {"step": 2})
+    checkpoints.save(folder.best, [], {"step": 2})
     with pytest.raises(errors.UserError, match=r"another checkpoint; run 'calibrate' again"):
         calibration.load(folder)
     calibrate.run(workdir=folder.root)
@@ -81,7 +81,7 @@ def test_it_is_fitted_once_a_checkpoint(trained):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"made": {}, "scale": 1}'])
 def test_a_damaged_file_is_refused_and_replaced(trained, content):
     folder, _ = trained
-    calibration.path(folder).write_text(content)
+    folder.calibration.write_text(content)
     with pytest.raises(
         errors.UserError, match=r"calibration.json: damaged .*run 'calibrate' again"
     ):
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_refused_and_replaced(trained, content):
 def test_what_it_depends_on_is_written_down(trained):
     folder, _ = trained
     calibrate.run(workdir=folder.root, samples=7, seed=3)
-    made = json.loads(calibration.path(folder).read_text())["made"]
+    made = json.loads(folder.calibration.read_text())["made"]
     assert (made["samples"], made["seed"], made["subjects"]) == (7, 3, 1)
     assert made["checkpoint"] == assembly.fingerprint(folder)
 
@@ -108,4 +108,4 @@ def test_without_a_validation_subject(trained):
     folder.cohort.write_text(folder.cohort.read_text().replace("validation", "none"))
     with pytest.raises(errors.UserError, match="no subject in split 'validation'"):
         calibrate.run(workdir=folder.root)
-    assert not calibration.path(folder).exists()
+    assert not folder.calibration.exists()

@@ -139,7 +139,7 @@ def test_before_and_after_a_calibration_come_from_the_same_maps(known_run):
     lines = evaluate.run(workdir=known_run.folder.root)
     assert [line[:30] for line in lines if "squared z" in line] == [
         "Total sd: mean squared z 4.00 ",
-        "calibrated: mean squared z 1.0",
+        "Calibrated total sd: mean squared z 1.0",
     ]
     rows = _reliability(known_run)
     assert float(rows["p4", "raw", "body"]["zms"]) == pytest.approx(4)

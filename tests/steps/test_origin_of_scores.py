@@ -19,7 +19,7 @@ def test_a_subject_that_trained_or_chose_is_refused(known_run, split, before, ve
     folder = known_run.folder
     moved = assembly.subjects(folder, split)[0]
     position = {"subjects": {"training": ["p1"], "validation": ["p3"]} | {before: [moved]}}
-    for checkpoint in (assembly.best(folder), assembly.last(folder)):
+    for checkpoint in (folder.best, folder.last):
         checkpoints.save(checkpoint, [], position)
-    with pytest.raises(errors.UserError, match=f"{moved} in split '{split}' has trained or chosen"):
+    with pytest.raises(errors.UserError, match=f"{moved} in split '{split}' was used to train or to choose"):
         verb.run(workdir=folder.root)
