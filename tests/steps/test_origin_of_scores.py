@@ -21,5 +21,5 @@ def test_a_subject_that_trained_or_chose_is_refused(known_run, split, before, ve
     position = {"subjects": {"training": ["p1"], "validation": ["p3"]} | {before: [moved]}}
     for checkpoint in (folder.best, folder.last):
         checkpoints.save(checkpoint, [], position)
-    with pytest.raises(errors.UserError, match=f"{moved} in split '{split}' was used to train or to choose"):
+    with pytest.raises(errors.UserError, match=f"{moved} in split '{split}' was used to train"):
         verb.run(workdir=folder.root)
