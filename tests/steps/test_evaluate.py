@@ -138,7 +138,7 @@ def test_before_and_after_a_calibration_come_from_the_same_maps(known_run):
         path.write_text(json.dumps(facts))
     lines = evaluate.run(workdir=known_run.folder.root)
     assert [line[:39] for line in lines if "squared z" in line] == [
-        "Total sd: mean squared z 4.00 (1 is righ",
+        "Total sd: mean squared z 4.00 (1 is rig",
         "Calibrated total sd: mean squared z 1.0",
     ]
     rows = _reliability(known_run)
