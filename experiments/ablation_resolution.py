@@ -45,4 +45,4 @@ COLUMNS = (
 )
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS), exhibits.page])

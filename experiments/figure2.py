@@ -17,4 +17,4 @@ from multires_tf import exhibits, study
 ARMS, VERBS = table1.ARMS, table1.VERBS
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, root=table1.ROOT, exhibits=[exhibits.figure2])
+    study.main(ARMS, verbs=VERBS, root=table1.ROOT, exhibits=[exhibits.figure2, exhibits.page])

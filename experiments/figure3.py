@@ -19,4 +19,4 @@ ARMS = [arm for arm in table1.ARMS if arm.name == "multires_unc"]
 VERBS = table1.VERBS
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, root=table1.ROOT, exhibits=[exhibits.figure3])
+    study.main(ARMS, verbs=VERBS, root=table1.ROOT, exhibits=[exhibits.figure3, exhibits.page])

@@ -31,4 +31,4 @@ VERBS = ("prepare", "train", "predict", "evaluate")
 COLUMNS = ("val_mae_hu", "mae_hu", "mae_bone_hu", "mae_soft_hu", "training_seconds")
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS), exhibits.page])

@@ -29,4 +29,4 @@ VERBS = ("prepare", "train")
 COLUMNS = ("val_mae_hu", "best_step", "training_seconds")
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS), exhibits.page])

@@ -29,4 +29,4 @@ VERBS = ("prepare", "train", "predict", "evaluate", "report")
 COLUMNS = ("mae_hu", "baseline_mae_hu", "mae_bone_hu", "baseline_mae_bone_hu", "training_seconds")
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS)])
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.summary(COLUMNS), exhibits.page])

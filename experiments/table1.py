@@ -26,4 +26,4 @@ ARMS = [study.Arm(name, name, ("laptop",)) for name in NAMES]
 VERBS = ("prepare", "train", "calibrate", "predict", "evaluate", "report")
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.table1])
+    study.main(ARMS, verbs=VERBS, root=ROOT, exhibits=[exhibits.table1, exhibits.page])

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import comparison, errors, progress, runfolder, tables
-from multires_tf.measure import arms, figures, reliability, statistics
+from multires_tf import comparison, config, errors, progress, runfolder, tables
+from multires_tf.measure import arms, figures, reliability, statistics, study_page
 
 Runs = Mapping[str, runfolder.RunFolder]
 
@@ -66,8 +66,10 @@ def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
     """Table 1: `table1.md`, `table1.csv` (an arm a row) and `table1_pairs.csv` (paired tests).
 
     Raises:
-        errors.UserError: an arm was not scored, or not on the same subjects, or one twice.
+        errors.UserError: an arm was not scored, or not on the same subjects, or one twice, or the
+            arms were prepared or trained for a different time.
     """
+    _check_alike(runs)
     found = [arms.Arm(name, _parameters(run), _scores(run)) for name, run in runs.items()]
     try:
         text = arms.markdown(found)
@@ -177,6 +179,48 @@ def _trust(name: str, run: runfolder.RunFolder) -> list[dict[str, Any]]:
             row |= {"inside": inside, "low": low, "high": high}
             found.append(row | (measures if column == "coverage_90" else {}))
     return found
+
+
+# What the exhibits of a study leave in its folder, in the order of its page.
+_FILES = {
+    "summary.md": "Arms",
+    "table1.md": "Table 1",
+    "figure2.png": "Figure 2: where the arms err",
+    "figure3.png": "Figure 3: error against uncertainty",
+    "figure3_maps.png": "Figure 3: the maps",
+    "trust.md": "Whether the uncertainties hold",
+}
+
+
+def page(_: Runs, folder: pathlib.Path) -> list[str]:
+    """The study's page, `index.html`: all exhibits that lie in its folder."""
+    paths = {folder / name: title for name, title in _FILES.items() if (folder / name).exists()}
+    sections = [
+        study_page.Section(
+            title, path.read_bytes() if path.suffix == ".png" else path.read_text("utf-8")
+        )
+        for path, title in paths.items()
+    ]
+    found = sorted(folder.glob("*/report/index.html"))
+    reports = {path.parts[-3]: path.relative_to(folder).as_posix() for path in found}
+    text = study_page.render(folder.resolve().name, sections, reports)
+    runfolder.write_text(folder / "index.html", text)
+    return [str(folder / "index.html")]
+
+
+def _check_alike(runs: Runs) -> None:
+    """Arms are compared at one budget, on volumes made in one way; the seed may differ."""
+    prepared = [key for key in config.PREPARED if key != "seed"]
+    settings = {name: config.parse(run.need(run.config, "prepare")) for name, run in runs.items()}
+    first, *others = settings
+    for other in others:
+        ours, theirs = settings[other], settings[first]
+        difference = config.first_difference(ours, theirs, prepared)
+        if not difference and ours.train.steps != theirs.train.steps:
+            difference = f"train.steps: {theirs.train.steps}, not {ours.train.steps}"
+        if difference:
+            reason = f"arm {first} has {difference} as in arm {other}"
+            raise errors.UserError(f"{runs[other].config}: {reason}; run both alike")
 
 
 def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:

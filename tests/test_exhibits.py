@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import pathlib
 import re
+import shutil
 
 import numpy as np
 import pytest
 from matplotlib import image as png
 
-from multires_tf import comparison, errors, exhibits, runfolder
+from multires_tf import comparison, config, errors, exhibits, runfolder
 
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 MAE_HU = {
     "net_a": {"s1": 10.0, "s2": 30.0, "s3": 20.0},
     "net_b": {"s1": 8.0, "s2": 25.0, "s3": 19.0},
@@ -38,6 +41,7 @@ def runs(tmp_path):
         _table(run.scores_csv, rows)
         made = comparison.scored(run, list(scores))
         run.scores_json.write_text(json.dumps({"mean": {"mae_hu": 7.125}, "made": made}))
+        shutil.copy(CONFIGS / "base.yaml", run.config)
         run.provenance.write_text(json.dumps({"trainable_parameters": 2_538_700}))
     return found
 
@@ -62,6 +66,29 @@ def test_table_1_is_written_for_people_and_for_programs(runs, tmp_path):
     assert [float(row["mae_hu"]) for row in rows] == pytest.approx([20.0, 52 / 3])
     (pair, _) = csv.DictReader((tmp_path / "table1_pairs.csv").open())
     assert (pair["first"], pair["second"], pair["n"]) == ("net_a", "net_b", "3")
+
+
+@pytest.mark.parametrize("setting", ["train.steps=7", "register=none", "spacing_mm=[2, 2, 2]"])
+def test_arms_of_another_budget_or_preparation_make_no_table(runs, tmp_path, setting):
+    other = config.load(CONFIGS / "base.yaml", sets=[setting])
+    runs["net_b"].config.write_text(config.dump(other))
+    key = setting.split("=")[0]
+    with pytest.raises(errors.UserError, match=f"net_b.config.yaml: arm net_a has {key}: "):
+        exhibits.table1(runs, tmp_path)
+
+
+def test_the_page_of_a_study_holds_what_its_exhibits_left(runs, tmp_path):
+    exhibits.table1(runs, tmp_path)
+    (tmp_path / "figure2.png").write_bytes(b"png")
+    runs["net_a"].report.parent.mkdir(parents=True)
+    runs["net_a"].report.write_text("report")
+    (tmp_path / "summary.md").write_text("| arm |\n|---|\n| <b>net</b> |\n")
+    assert exhibits.page(runs, tmp_path) == [str(tmp_path / "index.html")]
+    text = (tmp_path / "index.html").read_text()
+    assert '<a href="net_a/report/index.html">net_a</a>' in text and "net_b/report" not in text
+    assert "<strong>17.3 ± 8.6</strong>" in text and "data:image/png;base64,cG5n" in text
+    assert "&lt;b&gt;net&lt;/b&gt;" in text
+    assert text.index("Arms") < text.index("Table 1") < text.index("Figure 2")
 
 
 def test_scores_of_other_predictions_or_another_checkpoint_are_refused(runs, tmp_path):

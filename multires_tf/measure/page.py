@@ -66,11 +66,11 @@ class Report:
 
 def render(report: Report) -> str:
     """Returns the page: pictures and scripts embedded, no outside resource."""
-    template = importlib.resources.files("multires_tf.measure").joinpath("page.html")
     n = len(report.rows)
     words = [report.network, f"{n} test subject{'s' * (n != 1)}", report.date]
     rows = sorted(report.rows, key=lambda row: -_number(row["mae_hu"]))
-    return string.Template(template.read_text(encoding="utf-8")).substitute(
+    return string.Template(resource("page.html")).substitute(
+        style=resource("page.css"),
         name=html.escape(report.name),
         subtitle=html.escape(" · ".join(word for word in words if word)),
         figures=_key_figures(report.summary),
@@ -85,6 +85,11 @@ def render(report: Report) -> str:
         provenance=_facts(report.provenance),
         config=html.escape(report.config),
     )
+
+
+def resource(name: str) -> str:
+    """A template, style or script that lies beside this module."""
+    return importlib.resources.files("multires_tf.measure").joinpath(name).read_text("utf-8")
 
 
 def _number(value: float | str | None) -> float:
