@@ -179,7 +179,7 @@ def subjects(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> l
     return names
 
 
-def training_volumes(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> list[Any]:
+def volumes(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> list[Any]:
     """The prepared volumes of one split, in the cohort's order.
 
     Args: as for `subjects`.

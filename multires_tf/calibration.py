@@ -12,7 +12,7 @@ from multires_tf.measure import intervals
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
+class Saved:
     """A calibration as it was saved.
 
     Attributes:
@@ -39,7 +39,7 @@ def save(run: runfolder.RunFolder, values: intervals.Calibration, made: dict[str
     runfolder.write_text(run.calibration, text + "\n")
 
 
-def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Kept | None:
+def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Saved | None:
     """Reads the calibration of the run's best checkpoint, None where there is none.
 
     Args:
@@ -59,7 +59,7 @@ def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Kept | None
     return kept
 
 
-def read(run: runfolder.RunFolder) -> Kept | None:
+def read(run: runfolder.RunFolder) -> Saved | None:
     """The same, of whichever checkpoint.
 
     Raises:
@@ -74,4 +74,4 @@ def read(run: runfolder.RunFolder) -> Kept | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"damaged ({type(error).__name__})"
         raise errors.UserError(f"{run.calibration}: {reason}; run 'calibrate' again") from None
-    return Kept(values, made, checksums.of_file(run.calibration))
+    return Saved(values, made, checksums.of_file(run.calibration))

@@ -197,13 +197,13 @@ def _predict(parser: _Parser) -> None:
     text = "attenuation at 511 keV as well, from a CT at 80, 100, 110, 120, 130 or 140 kV"
     parser.add_argument("--mumap", type=_count, metavar="KVP", help=text)
     text = "blur the attenuation map to a PET's resolution; 0: as it is"
-    parser.add_argument("--pet_fwhm_mm", type=_positive, default=0.0, metavar="MM", help=text)
+    parser.add_argument("--pet_fwhm_mm", type=_not_negative, default=0.0, metavar="MM", help=text)
     text = "the CT as a DICOM series as well, beside the MR's; says 120 kV if --mumap says no other"
     parser.add_argument("--dicom", dest="as_dicom", action="store_true", help=text)
     text = "total deviation from which on the summary counts a voxel as uncertain; 100 HU are a"
     text += " tenth of water's attenuation"
     parser.add_argument(
-        "--uncertain_above", dest="uncertain_above_hu", type=_positive, default=100.0, help=text
+        "--uncertain_above", dest="uncertain_above_hu", type=_not_negative, default=100.0, help=text
     )
     _cluster(parser)
 
@@ -232,7 +232,7 @@ def _seed(text: str) -> int:
     return _whole(text, 0, 2**31 - 1)
 
 
-def _positive(text: str) -> float:
+def _not_negative(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -70,7 +70,7 @@ def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
             arms were prepared or trained for a different time.
     """
     _check_alike(runs)
-    found = [arms.Arm(name, _parameters(run), _scores(run)) for name, run in runs.items()]
+    found = [arms.ScoredArm(name, _parameters(run), _scores(run)) for name, run in runs.items()]
     try:
         text = arms.markdown(found)
     except ValueError as error:

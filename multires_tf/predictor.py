@@ -197,7 +197,7 @@ class Predictor:
         began = time.perf_counter()
         places = work / "tiles"
         tiling = self._tiling(volume, job.name, earlier=tiles.fingerprint(places))
-        kept = tiles.Kept(places, self._fingerprint(volume, tiling))
+        kept = tiles.Folder(places, self._fingerprint(volume, tiling))
         compute = self.compute
         if self.extras.blurs:
             # Each draw is blurred on the subject's own grid, which may be no training subject's.

@@ -68,7 +68,7 @@ def predict_volume(
     compute: Compute,
     tiling: Tiling,
     *,
-    kept: tiles.Kept | None = None,
+    kept: tiles.Folder | None = None,
     label: str = "",
     quiet: bool = False,
 ) -> Mapping[str, np.ndarray]:

@@ -149,6 +149,14 @@ def test_no_config_is_an_orphan():
         assert re.search(named, documents), f"{path.name} is named nowhere"
 
 
+def test_the_map_of_the_readme_names_every_module():
+    map_ = (ROOT / "README.md").read_text(encoding="utf-8").partition("## How it works")[2]
+    for path in MODULES:
+        if path.parent.name in ("learn", "phantom") or path.stem == "__main__":
+            continue  # the map names these wings whole
+        assert re.search(rf"\b{path.stem}(\.py)?`", map_), f"{_name(path)} is not on the map"
+
+
 def _keys(kind: type) -> set[str]:
     hints = typing.get_type_hints(kind)
     own = {name for name, hint in hints.items() if not dataclasses.is_dataclass(hint)}

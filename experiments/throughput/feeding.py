@@ -37,7 +37,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     config = configs.load(chosen.config, chosen.overlay)
     with tempfile.TemporaryDirectory() as folder:
         if chosen.workdir:
-            volumes = assembly.training_volumes(runfolder.RunFolder(chosen.workdir), "train")
+            volumes = assembly.volumes(runfolder.RunFolder(chosen.workdir), "train")
         else:
             shape = (chosen.edge,) * 3 if chosen.edge else SHAPE
             volumes = [_made(pathlib.Path(folder) / str(k), k, shape) for k in range(2)]

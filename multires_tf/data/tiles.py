@@ -29,8 +29,8 @@ def fingerprint(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class Kept:
-    """The tiles of one prediction."""
+class Folder:
+    """The tiles of one prediction, kept."""
 
     def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
         """Opens a folder; what another prediction has left there goes.
@@ -82,7 +82,7 @@ class Blended(Mapping[str, np.ndarray]):
         *,
         tile: Sequence[int],
         starts: Sequence[Sequence[int]],
-        kept: Kept,
+        kept: Folder,
     ) -> None:
         """Takes what `blending.Canvas` needs, and tiles that are all there."""
         self._shape, self._tile, self._starts, self._kept = shape, tile, starts, kept

@@ -41,7 +41,7 @@ def optimiser(
 
 def build(
     objective: keras.Model,
-    rule: keras.optimizers.Optimizer,
+    optimiser: keras.optimizers.Optimizer,
     strategy: tf.distribute.Strategy,
     *,
     clip: float = 0.0,
@@ -53,7 +53,7 @@ def build(
 
     Args:
         objective: model from a batch's tensors (by name) to {"loss": scalar, part: scalar, ...}.
-        rule: the optimiser, built on the objective's trainable variables.
+        optimiser: the optimiser, built on the objective's trainable variables.
         strategy: every replica gets its share of the batch; losses are means over all of it.
         clip: bound of the gradient's global norm; 0 switches clipping off.
 
@@ -68,14 +68,14 @@ def build(
         with tf.GradientTape() as tape:
             parts = objective([batch[name] for name in names], training=True)
             parts = {name: tf.reduce_mean(part) / replicas for name, part in parts.items()}
-            scaled = rule.scale_loss(parts["loss"])
+            scaled = optimiser.scale_loss(parts["loss"])
         weights = [v.value for v in objective.trainable_variables]
         gradients = tape.gradient(scaled, weights)
         if replicas > 1:
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce("SUM", gradients)
             parts = context.all_reduce("SUM", parts)
-        scale = tf.cast(rule.scale_loss(tf.constant(1.0)), tf.float32)
+        scale = tf.cast(optimiser.scale_loss(tf.constant(1.0)), tf.float32)
         parts["gradient_norm"] = norm = (
             tf.cast(tf.linalg.global_norm(gradients), tf.float32) / scale
         )
@@ -84,9 +84,11 @@ def build(
             gradients = [g * tf.cast(factor, g.dtype) for g in gradients]
         # Keras sums over the replicas once more.
         given = [gradient / replicas for gradient in gradients]
-        if not isinstance(rule, keras.optimizers.LossScaleOptimizer):  # which looks for them itself
+        if not isinstance(
+            optimiser, keras.optimizers.LossScaleOptimizer
+        ):  # it looks for them itself
             given = [tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)) for g in given]
-        rule.apply(given, objective.trainable_variables)
+        optimiser.apply(given, objective.trainable_variables)
         return parts, [gradient / tf.cast(scale, gradient.dtype) for gradient in gradients]
 
     @tf.function(reduce_retracing=True, jit_compile=False)

@@ -13,7 +13,7 @@ METRICS = tuple(metric for metric in scores.METRICS if metric.key in ("mae_hu", 
 
 
 @dataclasses.dataclass(frozen=True)
-class Arm:
+class ScoredArm:
     """What one arm of a study came to.
 
     Attributes:
@@ -41,7 +41,7 @@ class Pair:
     test: statistics.PairedTest
 
 
-def pairs(arms: Sequence[Arm]) -> list[Pair]:
+def pairs(arms: Sequence[ScoredArm]) -> list[Pair]:
     """Tests every two arms on every metric, over the subjects; `subjects` says which."""
     names = subjects(arms)
     return [
@@ -51,7 +51,7 @@ def pairs(arms: Sequence[Arm]) -> list[Pair]:
     ]
 
 
-def subjects(arms: Sequence[Arm]) -> list[str]:
+def subjects(arms: Sequence[ScoredArm]) -> list[str]:
     """The subjects of all arms, in the first one's order.
 
     Raises:
@@ -65,7 +65,7 @@ def subjects(arms: Sequence[Arm]) -> list[str]:
     return names
 
 
-def rows(arms: Sequence[Arm]) -> list[dict[str, object]]:
+def rows(arms: Sequence[ScoredArm]) -> list[dict[str, object]]:
     """One row an arm, full precision: parameters, mean and sd of each metric, subjects."""
     names = subjects(arms)
     found = []
@@ -78,7 +78,7 @@ def rows(arms: Sequence[Arm]) -> list[dict[str, object]]:
     return found
 
 
-def pair_rows(arms: Sequence[Arm]) -> list[dict[str, object]]:
+def pair_rows(arms: Sequence[ScoredArm]) -> list[dict[str, object]]:
     """One row a pair and metric, full precision."""
     return [
         {
@@ -91,7 +91,7 @@ def pair_rows(arms: Sequence[Arm]) -> list[dict[str, object]]:
     ]
 
 
-def markdown(arms: Sequence[Arm]) -> str:
+def markdown(arms: Sequence[ScoredArm]) -> str:
     """The table in the paper's form, best mean in bold, and below it the paired tests.
 
     A bold mean is the lowest, no more: whether it is lower than another is what the tests say.

@@ -31,11 +31,11 @@ MARGIN_VOXELS = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Exhibit:
+class Subject:
     """One subject's images, packed for the page.
 
     Attributes:
-        subject: its name.
+        name: of the subject.
         remark: a few words beside it.
         size: (x, y, z) number of voxels.
         spacing_mm: (x, y, z).
@@ -44,7 +44,7 @@ class Exhibit:
         averaged: number of prepared voxels in each.
     """
 
-    subject: str
+    name: str
     remark: str
     size: tuple[int, ...]
     spacing_mm: tuple[float, ...]
@@ -53,19 +53,19 @@ class Exhibit:
     averaged: int
 
 
-def exhibit(
-    subject: str,
+def subject(
+    name: str,
     remark: str,
     images: Mapping[str, tuple[figures.Look, np.ndarray]],
     *,
     body: np.ndarray,
     spacing_mm: Sequence[float],
     most_voxels: float,
-) -> Exhibit:
+) -> Subject:
     """Crops a subject's images to its body, averages them to a grid small enough, and packs them.
 
     Args:
-        subject: its name.
+        name: of the subject.
         remark: a few words beside it.
         images: (z, y, x) on a canonical grid, by key; "ct" is one of them. nan is blank.
         body: (z, y, x) boolean, not empty.
@@ -78,8 +78,8 @@ def exhibit(
     inside = _reduced(body[box].astype(np.float32), factors) >= 0.5
     y, z = figures.central_slices(small["ct"], inside)
     size = small["ct"].shape[::-1]
-    return Exhibit(
-        subject=subject,
+    return Subject(
+        name=name,
         remark=remark,
         size=size,
         spacing_mm=tuple(float(mm) for mm in (factors * spacing_mm)[::-1]),
@@ -90,33 +90,33 @@ def exhibit(
 
 
 def render(
-    exhibits: Sequence[Exhibit],
+    subjects: Sequence[Subject],
     looks: Mapping[str, figures.Look],
     *,
     views: Sequence[str],
     overlays: Sequence[str],
 ) -> str:
-    """Returns the viewer's part of the page, whole; empty without exhibits.
+    """Returns the viewer's part of the page, whole; empty without subjects.
 
     Args:
-        exhibits: the first is shown first.
+        subjects: the first is shown first.
         looks: how to show each image, by key.
         views: keys of the images that are shown side by side.
         overlays: keys of those that can be laid over MR, CT and pCT.
     """
-    if not exhibits:
+    if not subjects:
         return ""
     here = importlib.resources.files("multires_tf.measure")
     content = {
         "looks": {key: _look(look) for key, look in looks.items()},
         "colours": {name: _colours(name) for name in {look.colours for look in looks.values()}},
-        "subjects": [_subject(found) for found in exhibits],
+        "subjects": [_entry(found) for found in subjects],
         "blank": BLANK,
         "views": views,
         "overlays": overlays,
     }
     return string.Template(here.joinpath("viewer.html").read_text(encoding="utf-8")).substitute(
-        note=_note(exhibits),
+        note=_note(subjects),
         # In a script element only "<" could be misread.
         data=json.dumps(content).replace("<", "\\u003c"),
         script=here.joinpath("viewer.js").read_text(encoding="utf-8"),
@@ -158,10 +158,10 @@ def _packed(image: np.ndarray, look: figures.Look) -> bytes:
     return gzip.compress(steps.astype("<i2").tobytes(), mtime=0)
 
 
-def _subject(found: Exhibit) -> dict[str, Any]:
+def _entry(found: Subject) -> dict[str, Any]:
     volumes = {key: base64.b64encode(file).decode("ascii") for key, file in found.volumes.items()}
     return {
-        "name": found.subject,
+        "name": found.name,
         "remark": found.remark,
         "size": found.size,
         "spacing_mm": found.spacing_mm,
@@ -187,7 +187,7 @@ def _colours(name: str) -> list[list[int]]:
     return matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3].tolist()
 
 
-def _note(exhibits: Sequence[Exhibit]) -> str:
-    averaged = max(found.averaged for found in exhibits)
+def _note(subjects: Sequence[Subject]) -> str:
+    averaged = max(found.averaged for found in subjects)
     coarser = f" after averaging up to {averaged} voxels" if averaged > 1 else ""
     return f"For the page, not for the scores, values are rounded to {STEP_HU:.0f} HU{coarser}."

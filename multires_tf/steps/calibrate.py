@@ -42,7 +42,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(folder.best, "train")
     origin.refuse_trained(folder, SPLIT)
-    volumes = assembly.training_volumes(folder, SPLIT)
+    volumes = assembly.volumes(folder, SPLIT)
     samples = samples if config.network.dropout.place != "none" else 1
     made = {
         "checkpoint": assembly.fingerprint(folder),
@@ -94,7 +94,7 @@ def _on_prepared_grid(array: np.ndarray, mr: store.Pyramid) -> np.ndarray:
     return resampling.interpolate(geometry.to_image(array, mr.source), mr.grid)
 
 
-def _lines(kept: calibration.Kept | None) -> list[str]:
+def _lines(kept: calibration.Saved | None) -> list[str]:
     if kept is None:
         return []
     scale, widths = kept.values.scale, kept.values.half_widths_hu

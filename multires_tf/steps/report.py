@@ -46,7 +46,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     made = folder.provenance
     provenance = runfolder.read_json(made, "train") if made.exists() else {}
     rows.sort(key=lambda row: -row["mae_hu"])
-    pictures, exhibits, histograms = _shown(folder, rows)
+    pictures, shown, histograms = _shown(folder, rows)
     report = page.Report(
         name=workdir.resolve().name,
         network=_network(settings, provenance),
@@ -56,7 +56,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
         training_curve=_curve(folder.history) if folder.history.exists() else None,
         caption=_caption(len(pictures), len(rows)),
         pictures=pictures,
-        viewer=_viewer(exhibits),
+        viewer=_viewer(shown),
         uncertainty=_uncertainty(histograms),
         calibration=_calibration(folder) if histograms else None,
         draws=_draws(folder, rows) if "epistemic" in histograms else None,
@@ -82,10 +82,10 @@ def _value(key: str, text: str) -> str | float | None:
 
 def _shown(
     folder: runfolder.RunFolder, rows: Sequence[dict[str, Any]]
-) -> tuple[list[page.Picture], list[viewer.Exhibit], Histograms]:
+) -> tuple[list[page.Picture], list[viewer.Subject], Histograms]:
     """Panels and volumes of the worst subjects, and all subjects' histograms of sd and error."""
     pictures: list[page.Picture] = []
-    exhibits: list[viewer.Exhibit] = []
+    shown: list[viewer.Subject] = []
     histograms: Histograms = {}
     for row in progress.bar(rows, words="report"):
         pair = comparison.load(folder, row["subject"])
@@ -95,8 +95,8 @@ def _shown(
             histogram.add(images[name][pair.body], images["error"][pair.body])
         if len(pictures) < MOST_PICTURES:
             pictures.append(page.Picture(pair.subject, _remark(row), _panels(pair, images)))
-            exhibits.append(_exhibit(pair, images, row, of=min(len(rows), MOST_PICTURES)))
-    return pictures, exhibits, histograms
+            shown.append(_viewed(pair, images, row, of=min(len(rows), MOST_PICTURES)))
+    return pictures, shown, histograms
 
 
 def _images(pair: comparison.Comparison) -> Images:
@@ -120,10 +120,10 @@ def _panels(pair: comparison.Comparison, images: Images) -> bytes:
     )
 
 
-def _exhibit(
+def _viewed(
     pair: comparison.Comparison, images: Images, row: dict[str, Any], *, of: int
-) -> viewer.Exhibit:
-    return viewer.exhibit(
+) -> viewer.Subject:
+    return viewer.subject(
         pair.subject,
         _remark(row),
         {key: (LOOKS[key], image) for key, image in images.items()},
@@ -133,11 +133,11 @@ def _exhibit(
     )
 
 
-def _viewer(exhibits: Sequence[viewer.Exhibit]) -> str:
-    keys = list(exhibits[0].volumes)
+def _viewer(shown: Sequence[viewer.Subject]) -> str:
+    keys = list(shown[0].volumes)
     overlays = [key for key in OVERLAYS if key in keys]
     views = [key for key in keys if key != "total"]
-    return viewer.render(exhibits, LOOKS, views=views, overlays=overlays)
+    return viewer.render(shown, LOOKS, views=views, overlays=overlays)
 
 
 def _uncertainty(histograms: Histograms) -> bytes | None:

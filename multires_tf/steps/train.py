@@ -80,7 +80,7 @@ class _Session:
     strategy: Any
     nets: Any
     objective: Any
-    rule: Any
+    optimiser: Any
     training: list[Any]
     held_out: list[Any]
     record: Any
@@ -94,15 +94,17 @@ class _Session:
             law = f"{config.sampling.batch} windows do not divide over {count} devices"
             raise errors.UserError(f"sampling.batch: {law}; set a multiple of {count}")
         flagged = config.sampling.use_flagged
-        training = assembly.training_volumes(folder, "train", flagged=flagged)
-        held_out = assembly.training_volumes(folder, "validation")
+        training = assembly.volumes(folder, "train", flagged=flagged)
+        held_out = assembly.volumes(folder, "validation")
         with strategy.scope():
             nets = assembly.networks(config)
             objective = assembly.objective(config, nets)
-            rule = assembly.optimiser(config)
-            rule.build(objective.trainable_variables)
+            optimiser = assembly.optimiser(config)
+            optimiser.build(objective.trainable_variables)
         record = assembly.record(folder, config, chief=replicas.is_chief(strategy))
-        session = cls(folder, config, strategy, nets, objective, rule, training, held_out, record)
+        session = cls(
+            folder, config, strategy, nets, objective, optimiser, training, held_out, record
+        )
         record.restore(session.variables)
         if record.chief:
             record.facts |= origin.facts(folder, training, held_out, record.facts)
@@ -112,14 +114,14 @@ class _Session:
     @property
     def variables(self) -> list[Any]:
         """Everything that a step changes; the network's come first, so that it can load alone."""
-        return [*self.nets.plain.variables, *self.rule.variables]
+        return [*self.nets.plain.variables, *self.optimiser.variables]
 
     @functools.cached_property
     def step_function(self) -> Any:
         from multires_tf.learn import step
 
         clip = self.config.train.gradient_clip
-        return step.build(self.objective, self.rule, self.strategy, clip=clip)
+        return step.build(self.objective, self.optimiser, self.strategy, clip=clip)
 
     def try_one_step(self) -> list[str]:
         from multires_tf.learn import loop
@@ -209,7 +211,7 @@ class _Session:
         settings, record = self.config.train, self.record
         validating = record.step % settings.validate_every == 0 or record.step == settings.steps
         scores = self.validate(board, done.gradients) if validating else {}
-        rate = float(np.asarray(self.rule.learning_rate))
+        rate = float(np.asarray(self.optimiser.learning_rate))
         shown = record.add(done, scores=scores, learning_rate=rate)
         converged = validating and record.history.converged(settings.convergence_change)
         record.finished = record.step >= settings.steps or converged

@@ -17,7 +17,7 @@ def _maps(value):
 
 
 def test_maps_come_back_and_are_blended(tmp_path):
-    kept = tiles.Kept(tmp_path / "tiles", {"seed": 1})
+    kept = tiles.Folder(tmp_path / "tiles", {"seed": 1})
     for start, value in zip(STARTS, (0, 3), strict=True):
         kept.write(start, _maps(value))
     blended = tiles.Blended((1, 2, 6), tile=(1, 2, 4), starts=STARTS, kept=kept)
@@ -29,15 +29,15 @@ def test_maps_come_back_and_are_blended(tmp_path):
 
 
 def test_tiles_of_another_prediction_go(tmp_path):
-    first = tiles.Kept(tmp_path / "tiles", {"seed": 1})
+    first = tiles.Folder(tmp_path / "tiles", {"seed": 1})
     first.write(STARTS[0], _maps(1))
-    assert STARTS[0] in tiles.Kept(tmp_path / "tiles", {"seed": 1})
-    assert STARTS[1] not in tiles.Kept(tmp_path / "tiles", {"seed": 1})
-    assert STARTS[0] not in tiles.Kept(tmp_path / "tiles", {"seed": 2})
+    assert STARTS[0] in tiles.Folder(tmp_path / "tiles", {"seed": 1})
+    assert STARTS[1] not in tiles.Folder(tmp_path / "tiles", {"seed": 1})
+    assert STARTS[0] not in tiles.Folder(tmp_path / "tiles", {"seed": 2})
 
 
 def test_a_disk_that_fills_while_a_tile_is_kept_is_told_as_one(tmp_path, monkeypatch):
-    kept = tiles.Kept(tmp_path / "tiles", {"seed": 1})
+    kept = tiles.Folder(tmp_path / "tiles", {"seed": 1})
 
     def cut_short(*_, **__):
         raise OSError("1000 requested and 12 written")  # numpy's own, without a number

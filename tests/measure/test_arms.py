@@ -8,7 +8,7 @@ BAD = {"a": 20.0, "b": 24.0, "c": 21.0}
 
 
 def _arm(name, mae_hu, parameters=4_835_073):
-    return arms.Arm(
+    return arms.ScoredArm(
         name, parameters, {s: {"mae_hu": v, "mse_hu2": v**2} for s, v in mae_hu.items()}
     )
 

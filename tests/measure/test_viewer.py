@@ -12,7 +12,7 @@ LOOKS = {"ct": figures.CT, "mr": figures.MR, "error": figures.ERROR}
 def _exhibit(images, body, *, spacing_mm=(2.0, 1.0, 1.0), most_voxels=1e6, subject="p1"):
     shown = {key: (LOOKS[key], image) for key, image in images.items()}
     options = {"body": body, "spacing_mm": spacing_mm, "most_voxels": most_voxels}
-    return viewer.exhibit(subject, "a remark", shown, **options)
+    return viewer.subject(subject, "a remark", shown, **options)
 
 
 def _unpacked(found, key):
