@@ -39,14 +39,14 @@ def summary(columns: Sequence[str]) -> Callable[[Runs, pathlib.Path], list[str]]
     return exhibit
 
 
-def _numbers(run: runfolder.RunFolder) -> dict[str, float]:
+def _numbers(run: runfolder.RunFolder) -> dict[str, float | None]:
     """Of training, and of the test subjects if they were scored."""
-    rows = tables.read(run.need(run.history, "train"))
+    rows = tables.numbers(run.need(run.history, "train"), "train")
     last = rows[-1] if rows else {}
     found = {
-        "val_mae_hu": _number(last.get("best_val_mae_hu")),
-        "best_step": _number(last.get("best_step")),
-        "training_seconds": sum(float(row["seconds"]) for row in rows),
+        "val_mae_hu": last.get("best_val_mae_hu"),
+        "best_step": last.get("best_step"),
+        "training_seconds": sum(row["seconds"] for row in rows),
     }
     if run.scores_json.exists():
         comparison.refuse_stale_scores(run)
@@ -157,7 +157,8 @@ _INTERVALS = {
 
 def _trust(name: str, run: runfolder.RunFolder) -> list[dict[str, Any]]:
     comparison.refuse_stale_scores(run)
-    table = tables.read(run.need(run.reliability_csv, "evaluate"))
+    path = run.need(run.reliability_csv, "evaluate")
+    table = tables.numbers(path, "evaluate", words=("subject", "maps", "region"))
     path = run.reliability_json
     pooled = runfolder.read_json(path, "evaluate") if path.exists() else {}
     found = []
@@ -165,10 +166,10 @@ def _trust(name: str, run: runfolder.RunFolder) -> list[dict[str, Any]]:
         own = [row for row in table if (row["maps"], row["region"]) == (maps, region)]
         measures = pooled.get(maps, {}).get(region, {}).get("measures", {})
         for column, interval in _INTERVALS.items():
-            shares = [_number(row.get(column)) for row in own]
+            shares = [_or_nan(row.get(column)) for row in own]
             if not np.isfinite(shares).any():
                 continue
-            voxels = [_number(row["voxels"]) for row in own]
+            voxels = [_or_nan(row["voxels"]) for row in own]
             inside, low, high = statistics.share_over_subjects(shares, voxels)
             row: dict[str, Any] = {
                 "arm": name,
@@ -232,23 +233,20 @@ def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
     comparison.refuse_stale_scores(run)
     path = run.need(run.scores_csv, "evaluate")
     found: dict[str, dict[str, float]] = {}
-    for row in tables.read(path):
-        subject = row.pop("subject", "")
+    for row in tables.numbers(path, "evaluate", words=("subject", "split")):
+        subject = row["subject"]
         if subject in found:
             raise errors.UserError(
                 f"{path}: subject {subject} is scored twice; run 'evaluate' again"
             )
-        found[subject] = {key: _number(text) for key, text in row.items() if key != "split"}
+        found[subject] = {k: _or_nan(v) for k, v in row.items() if k not in ("subject", "split")}
     if not found:
         raise errors.UserError(f"{path}: no subject in it; run 'evaluate' again")
     return found
 
 
-def _number(text: str | None) -> float:
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        return math.nan
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _parameters(run: runfolder.RunFolder) -> int | None:

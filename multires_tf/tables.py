@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from multires_tf import runfolder
+from multires_tf import errors, runfolder
 
 
 def columns(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> list[str]:
@@ -39,6 +39,27 @@ def read(path: pathlib.Path) -> list[dict[str, str]]:
     """Reads the rows of a table, as text by column."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def numbers(path: pathlib.Path, verb: str, *, words: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Reads the rows of a table that a verb has written: numbers, and None in empty cells.
+
+    Args:
+        path: of the table.
+        verb: that makes it anew.
+        words: columns that hold text.
+
+    Raises:
+        errors.UserError: a cell is no number, or a column is missing.
+    """
+    found = []
+    try:
+        for row in read(path):
+            text = {key: row.pop(key) for key in words}
+            found.append({**text, **{k: float(v) if v else None for k, v in row.items()}})
+    except (KeyError, TypeError, ValueError):
+        raise errors.UserError(f"{path}: damaged table; run '{verb}' again") from None
+    return found
 
 
 def _cell(value: Any) -> Any:

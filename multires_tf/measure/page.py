@@ -10,12 +10,12 @@ import math
 import string
 from collections.abc import Mapping, Sequence
 
-from multires_tf.measure import scores, statistics
+from multires_tf.measure import scores, statistics, tissues
 
 Summary = Mapping[str, Mapping[str, float | None]]
 Row = Mapping[str, float | str | None]
 
-TISSUES = ("body", "air", "soft", "bone")
+TISSUES = ("body", *tissues.NAMES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from multires_tf.measure import similarity, tissues
+from multires_tf.measure import contour, similarity, tissues
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,20 +39,25 @@ class Metric:
         return f"{value * (100 if self.unit == '%' else 1):.{self.digits}f}"
 
 
+MU_KVP = 120  # whose map from HU to attenuation is scored, whatever the CT's: one yardstick
+_AIR, _BONE = (
+    f"{hu:.0f}".replace("-", "−") for hu in (tissues.AIR_BELOW_HU, tissues.BONE_ABOVE_HU)
+)
+_BAND = f"−{contour.INSIDE_MM:.0f}…+{contour.OUTSIDE_MM:.0f} mm"
 METRICS = (
     Metric("mae_hu", "MAE, whole body", "HU", 1, True),
-    Metric("mae_air_hu", "MAE, air (< −500 HU)", "HU", 1, True),
-    Metric("mae_soft_hu", "MAE, soft tissue (−500…200 HU)", "HU", 1, True),
-    Metric("mae_bone_hu", "MAE, bone (> 200 HU)", "HU", 1, True),
+    Metric("mae_air_hu", f"MAE, air (< {_AIR} HU)", "HU", 1, True),
+    Metric("mae_soft_hu", f"MAE, soft tissue ({_AIR}…{_BONE} HU)", "HU", 1, True),
+    Metric("mae_bone_hu", f"MAE, bone (> {_BONE} HU)", "HU", 1, True),
     Metric("mse_hu2", "MSE, whole body", "HU²", 0, True),
     Metric("psnr_db", "PSNR (SynthRAD2023)", "dB", 2),
     Metric("ssim", "SSIM (SynthRAD2023)", "", 3),
     Metric("psnr_2025_db", "PSNR (SynthRAD2025)", "dB", 2),
     Metric("ms_ssim", "MS-SSIM (SynthRAD2025)", "", 3),
-    Metric("bone_found", "True bone found (pCT > 200 HU)", "%", 1),
-    Metric("bone_dice", "Bone Dice at 200 HU", "", 3),
-    Metric("mae_contour_hu", "MAE, −8…+4 mm around the body’s contour", "HU", 1, True),
-    Metric("mu_mae_per_cm", "MAE of the μ-map at 511 keV, 120 kVp", "cm⁻¹", 5, True),
+    Metric("bone_found", f"True bone found (pCT > {_BONE} HU)", "%", 1),
+    Metric("bone_dice", f"Bone Dice at {_BONE} HU", "", 3),
+    Metric("mae_contour_hu", f"MAE, {_BAND} around the body’s contour", "HU", 1, True),
+    Metric("mu_mae_per_cm", f"MAE of the μ-map at 511 keV, {MU_KVP} kVp", "cm⁻¹", 5, True),
 )
 
 
@@ -61,7 +66,7 @@ def score(
     ct_hu: np.ndarray,
     body: np.ndarray,
     *,
-    contour: np.ndarray | None = None,
+    band: np.ndarray | None = None,
     mu_per_cm: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> dict[str, float]:
     """Scores a synthetic CT against the true one over the voxels of `body`.
@@ -70,7 +75,7 @@ def score(
         pct_hu: the synthetic CT (z, y, x) in HU.
         ct_hu: the true CT (z, y, x) in HU.
         body: boolean (z, y, x), the voxels that count.
-        contour: boolean (z, y, x), a band around the body's contour, in part outside the body.
+        band: boolean (z, y, x), the one around the body's contour, in part outside the body.
         mu_per_cm: linear attenuation coefficients in 1/cm of an array in HU.
 
     Returns:
@@ -99,8 +104,8 @@ def score(
         "psnr_2025_db": similarity.psnr_db(predicted, true, similarity.SYNTHRAD2025),
         "ms_ssim": similarity.ms_ssim(pct_hu, ct_hu, body),
     }
-    if contour is not None:
-        found["mae_contour_hu"] = _mean_abs(pct_hu[contour].astype(np.float64) - ct_hu[contour])
+    if band is not None:
+        found["mae_contour_hu"] = _mean_abs(pct_hu[band].astype(np.float64) - ct_hu[band])
     if mu_per_cm is not None:
         found["mu_mae_per_cm"] = _mean_abs(mu_per_cm(predicted) - mu_per_cm(true))
     return found

@@ -22,8 +22,6 @@ CONTRACT = (
     *("psnr_db", "ssim", "baseline_mae_hu", "baseline_mae_bone_hu"),
 )
 SPLIT = "test"
-# Tube voltage in kV whose map from HU to attenuation is scored, whatever the CT's: one yardstick.
-KVP = 120
 # The maps of a row of `reliability.csv`: as the network gave them, and as `calibrate` scaled them.
 RAW, CALIBRATED = "raw", "calibrated"
 # Of a subject's reliability over its body, what `scores.csv` has as well.
@@ -92,13 +90,13 @@ def _lookup_table(folder: runfolder.RunFolder) -> baseline.LookupTable:
 
 
 def _row(
-    pair: comparison.Comparison, table: baseline.LookupTable, contour: np.ndarray
+    pair: comparison.Comparison, table: baseline.LookupTable, band: np.ndarray
 ) -> dict[str, Any]:
     """The scores of one subject, by column."""
-    mu_per_cm = functools.partial(attenuation.mu_per_cm, kvp=KVP)
+    mu_per_cm = functools.partial(attenuation.mu_per_cm, kvp=scores.MU_KVP)
     # The table was fitted inside bodies: around the contour it has nothing to say.
     looked_up = scores.score(table.apply(pair.mr), pair.ct_hu, pair.body, mu_per_cm=mu_per_cm)
-    ours = scores.score(pair.pct_hu, pair.ct_hu, pair.body, contour=contour, mu_per_cm=mu_per_cm)
+    ours = scores.score(pair.pct_hu, pair.ct_hu, pair.body, band=band, mu_per_cm=mu_per_cm)
     return {
         "subject": pair.subject,
         "split": SPLIT,

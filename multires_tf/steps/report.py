@@ -40,7 +40,8 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     """
     folder = runfolder.RunFolder(workdir)
     settings = config.parse(folder.need(folder.config, "prepare"))
-    rows = _scores(folder.need(folder.scores_csv, "evaluate"))
+    path = folder.need(folder.scores_csv, "evaluate")
+    rows = tables.numbers(path, "evaluate", words=("subject", "split"))
     comparison.refuse_stale_scores(folder)
     summary = runfolder.read_json(folder.need(folder.scores_json, "evaluate"), "evaluate")
     made = folder.provenance
@@ -65,19 +66,6 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     )
     runfolder.write_text(folder.report, page.render(report))
     return [str(folder.report)]
-
-
-def _scores(path: pathlib.Path) -> list[dict[str, Any]]:
-    try:
-        return [{key: _value(key, text) for key, text in row.items()} for row in tables.read(path)]
-    except (TypeError, ValueError) as error:
-        raise errors.UserError(f"{path}: damaged table; run 'evaluate' again") from error
-
-
-def _value(key: str, text: str) -> str | float | None:
-    if key in ("subject", "split"):
-        return text
-    return float(text) if text else None
 
 
 def _shown(
@@ -169,8 +157,9 @@ def _caption(shown: int, scored: int) -> str:
 
 
 def _curve(path: pathlib.Path) -> bytes:
-    rows = tables.read(path)
-    columns = ([float(row[k] or math.nan) for row in rows] for k in ("step", "loss", "val_mae_hu"))
+    rows = tables.numbers(path, "train")
+    keys = ("step", "loss", "val_mae_hu")
+    columns = ([math.nan if row[key] is None else row[key] for row in rows] for key in keys)
     return figures.training_curve(*columns)
 
 

@@ -13,7 +13,7 @@ def _one(values, shape=(1, 1, 4)):
 def test_the_band_and_the_mu_map_are_scored_where_there_is_what_they_need():
     ct_hu, pct_hu = _one([-1000, 0, 300, 500]), _one([-900, 20, 260, 100])
     body, band = np.array([[[False, True, True, True]]]), np.array([[[True, True, False, False]]])
-    found = scores.score(pct_hu, ct_hu, body, contour=band, mu_per_cm=lambda hu: hu / 1000)
+    found = scores.score(pct_hu, ct_hu, body, band=band, mu_per_cm=lambda hu: hu / 1000)
     assert found["mae_contour_hu"] == (100 + 20) / 2
     assert found["mu_mae_per_cm"] == pytest.approx((20 + 40 + 400) / 3 / 1000)
     bare = scores.score(pct_hu, ct_hu, body)
