@@ -81,3 +81,12 @@ def test_what_a_run_was_made_with_is_kept_when_it_continues(tmp_path):
 
 def test_some_memory_is_free():
     assert 1e6 < runtime.free_bytes() < 1e13
+
+
+def test_a_gpu_that_does_not_tell_its_memory_asks_for_the_flag(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(errors.UserError, match="--tile auto: nvidia-smi .*; give --memory as well"):
+        runtime.memory_bytes()
