@@ -21,6 +21,8 @@ from multires_tf.data.dicom_headers import Series, Slice
 
 # Slices may be off by this share of their distance: positions are rounded when written.
 _UNEVEN = 0.05
+# And by this share of a voxel from where the series' grid has them: small errors add up.
+_OFF_GRID = 0.5
 
 
 def is_series_folder(path: Path) -> bool:
@@ -56,6 +58,7 @@ def slices(folder: Path, *, series: str | None = None, modality: str | None = No
     normal = found[0].normal
     found.sort(key=lambda one: float(one.position_mm @ normal))
     _check_spacing(found, folder)
+    _check_places(found, folder)
     return found
 
 
@@ -202,5 +205,19 @@ def _check_spacing(slices: Sequence[Slice], folder: Path) -> None:
         if np.abs(step - distance * normal).max() > _UNEVEN * usual:
             raise errors.UserError(
                 f"{folder}: the slices are tilted from {pair} on (gantry tilt);"
+                " resample it to a regular grid"
+            )
+
+
+def _check_places(slices: Sequence[Slice], folder: Path) -> None:
+    """Refuses what passes from slice to slice, but ends far from its place on the grid."""
+    grid = grid_of(slices)
+    for index, one in enumerate(slices):
+        off = grid.index_xyz(one.position_mm) - (0, 0, index)
+        if np.abs(off).max() > _OFF_GRID:
+            cause = "unevenly spaced" if abs(off[2]) > _OFF_GRID else "tilted (gantry tilt)"
+            off_mm = float(np.linalg.norm(grid.steps_mm @ off))
+            raise errors.UserError(
+                f"{folder}: the slices are {cause}: {one.name} is {off_mm:.1f} mm off its place;"
                 " resample it to a regular grid"
             )

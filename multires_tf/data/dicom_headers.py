@@ -93,8 +93,9 @@ class Slice:
 
     @property
     def normal(self) -> np.ndarray:
-        """The direction across the slice."""
-        return np.cross(self.orientation[:3], self.orientation[3:])
+        """The direction across the slice, of length 1 though the cosines are rounded."""
+        across = np.cross(self.orientation[:3], self.orientation[3:])
+        return across / np.linalg.norm(across)
 
     @property
     def name(self) -> str:

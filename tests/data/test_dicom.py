@@ -75,6 +75,44 @@ def test_a_tilted_gantry_is_refused(tmp_path):
         dicom.read(tmp_path)
 
 
+def _write_long(folder, positions_mm):
+    uid = generate_uid()
+    for k, position_mm in enumerate(positions_mm):
+        write_slice(folder / f"{k:03d}.dcm", STORED[0], np.round(position_mm, 3), uid=uid)
+
+
+def test_a_tilt_that_shows_only_over_many_slices_is_refused_by_the_first_slice_off_its_place(
+    tmp_path,
+):
+    """Two degrees are 0.1 mm from slice to slice; half a pixel, 1 mm, after ten of them."""
+    tilt = 3 * np.tan(np.radians(2))
+    _write_long(tmp_path, [(7, 8 + k * tilt, 3 * k) for k in range(40)])
+    with pytest.raises(errors.UserError, match=r"tilted \(gantry tilt\): 010\.dcm is 1\.0 mm off"):
+        dicom.header(tmp_path)
+
+
+def test_distances_that_drift_are_refused(tmp_path):
+    steps = np.where(np.arange(100) < 50, 3.0, 3.1)
+    _write_long(tmp_path, [(7, 8, z) for z in np.cumsum(steps)])
+    with pytest.raises(errors.UserError, match=r"unevenly spaced: 031\.dcm is 1\.6 mm off"):
+        dicom.header(tmp_path)
+
+
+def test_rounded_positions_and_cosines_of_a_long_series_are_accepted(tmp_path):
+    turn = np.array([0.96, 0.28, 0, -0.28, 0.96, 0]).round(3) * 0.9995
+    uid = generate_uid()
+    for k in range(300):
+        position_mm = np.round((7, 8, 3.0 * k / 1.001), 1)
+        write_slice(
+            tmp_path / f"{k:03d}.dcm",
+            STORED[0],
+            position_mm,
+            uid=uid,
+            orientation=[f"{cosine:.6g}" for cosine in turn],
+        )
+    assert dicom.header(tmp_path).spacing_mm[0] == pytest.approx(3 / 1.001, abs=1e-4)
+
+
 def test_a_single_slice_and_an_empty_folder_are_refused(tmp_path):
     with pytest.raises(errors.UserError, match="no DICOM image in it"):
         dicom.read(tmp_path)
