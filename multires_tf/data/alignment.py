@@ -165,15 +165,21 @@ class Pair:
         return sitk.GetArrayFromImage(moved) > 0
 
     def _jacobian(self, transform: sitk.Transform) -> tuple[float, float]:
+        # With a rim, since at its border ITK takes half of each derivative.
+        wide = sitk.ConstantPad(self.fixed, [1] * 3, [1] * 3)
         field = sitk.TransformToDisplacementField(
             transform,
             sitk.sitkVectorFloat64,
-            self.fixed.GetSize(),
-            self.fixed.GetOrigin(),
-            self.fixed.GetSpacing(),
-            self.fixed.GetDirection(),
+            wide.GetSize(),
+            wide.GetOrigin(),
+            wide.GetSpacing(),
+            wide.GetDirection(),
         )
-        determinant = sitk.DisplacementFieldJacobianDeterminant(field)
+        # ITK derives along the index axes and takes the vectors to be along them too.
+        vectors = sitk.GetArrayViewFromImage(field) @ self.grid.matrix
+        along = sitk.GetImageFromArray(vectors, isVector=True)
+        along.SetSpacing(wide.GetSpacing())
+        determinant = sitk.DisplacementFieldJacobianDeterminant(along)[1:-1, 1:-1, 1:-1]
         inside = sitk.GetArrayViewFromImage(determinant)[self.mr_body]
         return float(inside.min()), float(inside.max())
 

@@ -153,6 +153,33 @@ def test_an_aligned_pair_measures_as_such():
     assert nowhere.dice == nowhere.overlap == 0
 
 
+def tilted_pair(size: tuple[int, ...] = (12, 16, 20)) -> alignment.Pair:
+    """All body, on a grid that is turned by 40 degrees about x and 25 about z."""
+    turn = sitk.Euler3DTransform((0.0,) * 3, np.radians(40), 0.0, np.radians(25)).GetMatrix()
+    grid = geometry.Geometry(size, (6.0, 5.0, 4.0), (10.0, -20.0, 30.0), turn)
+    everywhere = np.ones(grid.size, bool)
+    image = geometry.to_image(np.random.default_rng(0).random(grid.size, np.float32), grid)
+    side = alignment.Side(image, everywhere, everywhere)
+    return alignment.Pair.of(side, side)
+
+
+@pytest.mark.parametrize("size", [(12, 16, 20), (60, 80, 100)])
+def test_a_rotation_changes_no_volume_on_a_tilted_grid(size):
+    """Nor on a large one, whose memory the system takes back as soon as nobody holds it."""
+    rigid = sitk.Euler3DTransform((40.0, 0.0, 50.0), 0.2, -0.3, 0.25, (5.0, 9.0, -7.0))
+    assert tilted_pair(size)._jacobian(rigid) == pytest.approx((1, 1), abs=1e-3)
+
+
+@pytest.mark.parametrize(("stretch", "determinant"), [(-1.3, -1.3), (0.5, 0.5), (1.5, 1.5)])
+def test_a_fold_along_a_tilted_axis_is_found(stretch, determinant):
+    """Space is stretched along the second index axis alone, by a negative factor where it folds."""
+    pair = tilted_pair()
+    axis = pair.grid.matrix[:, 1]
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix((np.eye(3) + (stretch - 1) * np.outer(axis, axis)).ravel().tolist())
+    assert pair._jacobian(affine) == pytest.approx((determinant, determinant), abs=1e-3)
+
+
 GOOD = alignment.Alignment(mutual_information=0.5, dice=0.95, overlap=1000, jacobian=(0.8, 1.2))
 
 
