@@ -96,17 +96,33 @@ def header_fault(path: Path) -> str | None:
             "does not say where its voxels lie (sform and qform codes are 0);"
             " convert it again from the original"
         )
-    if has_qform and has_sform:
-        difference = np.reshape(fields["sform"], (3, 4)) - _qform(fields)
-        ends = [(0, max(1, length) - 1) for length in fields["dim"][1:4]]
-        corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
-        apart_mm = np.linalg.norm(corners @ difference.T, axis=1).max()
-        if not apart_mm <= _SAME_PLACE * pixdim.min():
-            return (
-                f"its sform and qform disagree by up to {apart_mm:.1f} mm;"
-                " set the code of the wrong one to 0"
-            )
-    return None
+    if has_qform and has_sform and (fault := _disagreement(fields, pixdim)):
+        return fault
+    return _scale_fault(fields, pixdim) if has_sform else None
+
+
+def _disagreement(fields: dict[str, Any], pixdim: np.ndarray) -> str | None:
+    """Says whether the two orientations put a corner of the volume into different places."""
+    difference = np.reshape(fields["sform"], (3, 4)) - _qform(fields)
+    ends = [(0, max(1, length) - 1) for length in fields["dim"][1:4]]
+    corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
+    apart_mm = np.linalg.norm(corners @ difference.T, axis=1).max()
+    if apart_mm <= _SAME_PLACE * pixdim.min():
+        return None
+    return (
+        f"its sform and qform disagree by up to {apart_mm:.1f} mm;"
+        " set the code of the wrong one to 0"
+    )
+
+
+def _scale_fault(fields: dict[str, Any], pixdim: np.ndarray) -> str | None:
+    """Says whether the sform's voxels have another size than pixdim's, which ITK would take."""
+    scales = np.linalg.norm(np.reshape(fields["sform"], (3, 4))[:, :3], axis=0)
+    voxels = np.maximum(1, fields["dim"][1:4]) - 1
+    if (np.abs(scales - pixdim) * voxels).max() <= _SAME_PLACE * pixdim.min():
+        return None
+    ours, theirs = (" x ".join(f"{mm:.4g}" for mm in sizes) for sizes in (scales, pixdim))
+    return f"voxels of {ours} mm by its sform, of {theirs} mm by pixdim; correct the wrong one"
 
 
 @contextlib.contextmanager

@@ -233,6 +233,12 @@ def two_places(b):
     _patched(b, "ct", ("<f", 292, 12.0))  # the sform's offset along x
 
 
+@case("b/ct.nii.gz: voxels of 4 x 4 x 2 mm by its sform, of 4 x 4 x 4 mm by pixdim", "correct")
+def two_sizes(b):
+    sform = (-4, 0, 0, 0, 0, -4, 0, 0, 0, 0, 2, 0)
+    _patched(b, "ct", ("<2h", 252, 0, 1), ("<12f", 280, *sform))
+
+
 @case("b/mr.nii.gz: does not say where its voxels lie", "convert it again")
 def no_place(b):
     _patched(b, "mr", ("<2h", 252, 0, 0))
