@@ -134,13 +134,16 @@ class Preparer:
 
     def is_done(self, one: cohort.Subject) -> bool:
         """Tells whether all is there, and made like this from the images as they are now."""
-        paths = [self.folder.volume(one.subject, role) for role in _ROLES]
         others = (self.folder.registration(one.subject), self.picture(one))
-        if not all(path.exists() for path in others) or not all(map(store.is_complete, paths)):
+        if not all(path.exists() for path in others) or not self.has_stores(one):
             return False
-        attributes = store.open_pyramid(paths[0]).attributes
+        attributes = store.open_pyramid(self.folder.volume(one.subject, _ROLES[0])).attributes
         made = (attributes.get("inputs"), attributes.get("recipe"))
         return made == (_fingerprint(one), self._recipe())
+
+    def has_stores(self, one: cohort.Subject) -> bool:
+        """Tells whether all stores of a subject are there, of whatever images."""
+        return all(store.is_complete(self.folder.volume(one.subject, role)) for role in _ROLES)
 
     def picture(self, one: cohort.Subject) -> pathlib.Path:
         """By which a person checks a subject."""

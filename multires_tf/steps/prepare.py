@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from multires_tf import config as configs
@@ -16,6 +16,8 @@ from multires_tf.measure import quality_page
 
 # Between the flags of a subject.
 _BETWEEN_FLAGS = "; "
+# Of a subject that only --keep_going has put into the split none, so that it is drawn once mended.
+_LEFT_OUT = "left out by prepare"
 # What came of a subject's registration.
 Record = dict[str, Any]
 
@@ -74,7 +76,8 @@ def run(
         raise errors.UserError(f"{data}: no subject can be used; {first}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
-        placed = _with_splits(folder, subjects, problems, config)
+        before = _earlier_splits(chosen)
+        placed = _with_splits(before, subjects, problems, config)
         training = [one for one in placed if one.split == "train"]
         chosen.find_landmarks(training, faults=problems if keep_going else None)
         todo = [one for one in todo if one.subject not in problems]
@@ -83,9 +86,10 @@ def run(
         if folder.landmarks.exists():  # they come from the training subjects: what was drawn stays
             subjects = [_left_out(one) if one.subject in problems else one for one in placed]
         else:
-            subjects = _with_splits(folder, subjects, problems, config)
-        subjects = _write(chosen, subjects)
-    lines = _lines(folder, subjects, len(problems))
+            subjects = _with_splits(before, subjects, problems, config)
+        mendable = {name for name in problems if before.get(name) != "none"}
+        subjects = _write(chosen, subjects, mendable)
+    lines = _lines(folder, subjects, problems)
     left_out = {**problems, **faults}
     if left_out:
         lines += [f"left out: {name}: {left_out[name]}" for name in sorted(left_out)]
@@ -119,15 +123,32 @@ def _tidy(folder: runfolder.RunFolder) -> None:
             runfolder.remove(left)
 
 
+def _earlier(folder: runfolder.RunFolder) -> list[cohort.Subject]:
+    return cohort.read(folder.cohort) if folder.cohort.exists() else []
+
+
+def _earlier_splits(chosen: preparer.Preparer) -> dict[str, str]:
+    """Returns what stays of the run's own cohort: splits once drawn, and those a person has set.
+
+    A subject that was left out has the split none as well, but nobody wanted that: it is marked,
+    and nothing is prepared of it where it was left out before there were marks.
+    """
+    kept = {}
+    for one in _earlier(chosen.folder):
+        if one.split in cohort.DRAWN_SPLITS or (
+            one.split == "none" and _LEFT_OUT not in _flags(one) and chosen.has_stores(one)
+        ):
+            kept[one.subject] = one.split
+    return kept
+
+
 def _with_splits(
-    folder: runfolder.RunFolder,
+    before: Mapping[str, str],
     subjects: Sequence[cohort.Subject],
-    problems: dict[str, str],
+    problems: Mapping[str, str],
     config: configs.Config,
 ) -> list[cohort.Subject]:
-    """Gives every subject its split: its own, else what was drawn for it before, else drawn now."""
-    earlier = cohort.read(folder.cohort) if folder.cohort.exists() else []
-    before = {one.subject: one.split for one in earlier if one.split in cohort.DRAWN_SPLITS}
+    """Gives every subject its split: its own, else the one it had before, else drawn now."""
     placed = []
     for one in subjects:
         split = "none" if one.subject in problems else one.split or before.get(one.subject, "")
@@ -139,11 +160,22 @@ def _left_out(one: cohort.Subject) -> cohort.Subject:
     return dataclasses.replace(one, split="none")
 
 
-def _write(chosen: preparer.Preparer, subjects: Sequence[cohort.Subject]) -> list[cohort.Subject]:
-    """Writes the config, the cohort with its flags, which it returns, and the page."""
+def _write(
+    chosen: preparer.Preparer, subjects: Sequence[cohort.Subject], mendable: Set[str]
+) -> list[cohort.Subject]:
+    """Writes the config, the cohort with its flags, which it returns, and the page.
+
+    Args:
+        mendable: subjects that were left out, by nobody's wish.
+    """
     folder = chosen.folder
     records = {one.subject: chosen.record(one) for one in subjects}
-    flagged = [_with_flags(one, records[one.subject]) for one in subjects]
+    earlier = {one.subject: _flags(one) for one in _earlier(folder)}
+    flagged = []
+    for one in subjects:
+        flags = [*_flags(one), *earlier.get(one.subject, ())]
+        marks = [_LEFT_OUT] if one.subject in mendable else []
+        flagged.append(_with_flags(one, flags, marks, records[one.subject]))
     # What was trained refers to the config that is there; otherwise ours is the one.
     if not folder.checkpoints.exists():
         runfolder.write_text(folder.config, configs.dump(chosen.config))
@@ -152,11 +184,22 @@ def _write(chosen: preparer.Preparer, subjects: Sequence[cohort.Subject]) -> lis
     return flagged
 
 
-def _with_flags(one: cohort.Subject, record: Record | None) -> cohort.Subject:
-    """Adds what the registration wants a person to look at, in place of what an earlier one did."""
-    given = [flag for flag in one.flags.split(_BETWEEN_FLAGS) if flag]
-    given = [flag for flag in given if registration.REFUSED not in flag]
-    flags = [*given, *(record["flags"] if record else ())]
+def _flags(one: cohort.Subject) -> list[str]:
+    return [flag for flag in one.flags.split(_BETWEEN_FLAGS) if flag]
+
+
+def _with_flags(
+    one: cohort.Subject, noted: Sequence[str], marks: Sequence[str], record: Record | None
+) -> cohort.Subject:
+    """Replaces the flags of an earlier prepare by those of this one; what people noted stays.
+
+    Args:
+        noted: in the given cohort and in the run's own.
+        marks: of this prepare.
+        record: of the registration, which may want a person to look at the subject.
+    """
+    by_people = [flag for flag in noted if registration.REFUSED not in flag and flag != _LEFT_OUT]
+    flags = [*by_people, *marks, *(record["flags"] if record else ())]
     return dataclasses.replace(one, flags=_BETWEEN_FLAGS.join(dict.fromkeys(flags)))
 
 
@@ -176,15 +219,15 @@ def _write_page(
 
 
 def _lines(
-    folder: runfolder.RunFolder, subjects: Sequence[cohort.Subject], without: int
+    folder: runfolder.RunFolder, subjects: Sequence[cohort.Subject], problems: Mapping[str, str]
 ) -> list[str]:
     counts = collections.Counter(one.split for one in subjects)
     shares = ", ".join(f"{counts[split]} {split}" for split in cohort.SPLITS if counts[split])
-    flagged = [one.subject for one in subjects if one.flags]
+    flagged = [one.subject for one in subjects if one.flags and one.subject not in problems]
     lacking = [split for split in cohort.DRAWN_SPLITS if not counts[split]]
     return [
         f"{folder.cohort}: {len(subjects)} subjects ({shares})",
-        f"{folder.volumes}: {len(subjects) - without} prepared",
+        f"{folder.volumes}: {len(subjects) - len(problems)} prepared",
         f"{folder.qa / 'index.html'}: all of them to look at, the worst first",
         *([f"flagged, look at them: {', '.join(flagged)}"] if flagged else []),
         *(f"no subject in split '{split}': name one in the cohort" for split in lacking),

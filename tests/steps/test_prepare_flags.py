@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 import pairs
+import pytest
 
-from multires_tf import runfolder
-from multires_tf.data import cohort
+from multires_tf import errors, runfolder
+from multires_tf.data import cohort, images
 from multires_tf.steps import prepare
 
 
@@ -40,3 +43,61 @@ def test_flags_of_the_given_cohort_stay_beside_those_of_the_registration(data, t
     for _ in range(2):
         prepare.run(workdir=run, config=pairs.config(), data=data)
         assert cohort.read(run / "cohort.csv")[0].flags == "hip implant; look here"
+
+
+def _edit(table, subject, **values):
+    """Sets values of a subject in the run's own cohort, as a person would by hand."""
+    found = cohort.read(table)
+    edited = [
+        dataclasses.replace(one, **values) if one.subject == subject else one for one in found
+    ]
+    cohort.write(table, edited)
+
+
+def _read(table):
+    return {one.subject: one for one in cohort.read(table)}
+
+
+def test_what_a_person_set_in_the_run_s_cohort_stays(data, tmp_path):
+    run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    old = "rigid registration refused: the common field shrank"
+    _edit(table, "001", split="none", flags=f"arms cut off; {old}; table in the body")
+    for _ in range(2):
+        prepare.run(workdir=run, config=pairs.config(), data=data)
+        one = _read(table)["001"]
+        assert (one.split, one.flags) == ("none", "arms cut off; table in the body")
+    images.write(pairs.CT_HU + np.int16(1000), data / "001" / "ct.nii.gz", grid=pairs.GRID)
+    with pytest.raises(errors.PartlyDone):
+        prepare.run(workdir=run, config=pairs.config(), data=data, keep_going=True)
+    images.write(pairs.CT_HU, data / "001" / "ct.nii.gz", grid=pairs.GRID)
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    assert _read(table)["001"].split == "none"
+
+
+def test_the_given_cohort_s_split_is_above_the_run_s(data, tmp_path):
+    run = tmp_path / "run"
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    _edit(run / "cohort.csv", "001", split="none")
+    line = "001,001/mr.nii.gz,001/ct.nii.gz,test\n"
+    (data / "cohort.csv").write_text("subject,mr,ct,split\n" + line)
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    assert _read(run / "cohort.csv")["001"].split == "test"
+
+
+@pytest.mark.parametrize("stores_are_left", [False, True])
+def test_a_subject_that_was_left_out_is_drawn_once_it_is_mended(data, tmp_path, stores_are_left):
+    run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
+    if stores_are_left:
+        prepare.run(workdir=run, config=pairs.config(), data=data)
+    images.write(pairs.CT_HU + np.int16(1000), data / "001" / "ct.nii.gz", grid=pairs.GRID)
+    with pytest.raises(errors.PartlyDone) as partly:
+        prepare.run(workdir=run, config=pairs.config(), data=data, keep_going=True)
+    one = _read(table)["001"]
+    assert (one.split, one.flags) == ("none", "left out by prepare")
+    assert not [line for line in partly.value.lines if line.startswith("flagged")]
+    images.write(pairs.CT_HU, data / "001" / "ct.nii.gz", grid=pairs.GRID)
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    one = _read(table)["001"]
+    assert one.split in cohort.DRAWN_SPLITS
+    assert one.flags == ""
