@@ -99,7 +99,7 @@ def is_blanked_background(zero: np.ndarray, body: np.ndarray) -> bool:
     nearly all of the air and none of the body; padding is a part of the air, or cuts the body.
 
     Args:
-      zero: bool (z, y, x), from `zero_border`.
+      zero: bool, from `zero_border`; all of it (z, y, x), or those voxels of which `body` is known.
       body: bool, same shape; from the CT where there is one (it sees what padding hides), else
         from the MR.
     """

@@ -190,12 +190,20 @@ def _levelled(mr: scans.Mr, correction: Literal["n4", "none"]) -> sitk.Image:
     return bias_field.corrected(mr.image, mr.body) if correction == "n4" else mr.image
 
 
-def _ended(mr: scans.Mr, ct: scans.Ct | None) -> np.ndarray:
+def _ended(mr: scans.Mr, ct: scans.Ct | None = None) -> np.ndarray:
     """Returns where the MR's field had ended: its zeros, unless they are a blanked background."""
-    if not mr.zero.any():
-        return mr.zero
-    known = ct.on(geometry.of_image(mr.image), ct.body, share=0.5) if ct else mr.body
-    return mr.zero & (not masks.is_blanked_background(mr.zero, known))
+    return mr.zero & (not (mr.zero.any() and _is_blanked(mr, ct)))
+
+
+def _is_blanked(mr: scans.Mr, ct: scans.Ct | None) -> bool:
+    """Asks the CT as far as its own field reaches; beyond it, it knows neither air nor body."""
+    if ct is not None:
+        grid = geometry.of_image(mr.image)
+        seen = ct.on(grid, ct.measured, share=0.5)
+        body = ct.on(grid, ct.body, share=0.5)[seen]
+        if body.any() and not body.all():
+            return masks.is_blanked_background(mr.zero[seen], body)
+    return masks.is_blanked_background(mr.zero, mr.body)
 
 
 def prepare_ct(ct: scans.Ct, mr: PreparedMr, *, air_hu: float) -> tuple[np.ndarray, np.ndarray]:

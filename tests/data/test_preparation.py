@@ -70,6 +70,25 @@ def test_the_ct_tells_padding_from_a_background_of_zeros():
     assert not prepared(mr, ct=ct).field[6, 12, 6]
 
 
+@pytest.mark.parametrize("slices", [3, 6, 12])
+def test_a_short_ct_is_asked_only_where_it_has_measured(slices):
+    """Beyond its field it shows no body, but that is no air either."""
+    mr = np.where(BODY, mr_array(), 0)
+    part = geometry.Geometry((slices, 24, 24), GRID.spacing_mm, (0, 0, 0), GRID.direction)
+    ct = scans.ct_in_its_own_frame(ct_image(CT_HU[:slices], part))
+    assert prepared(mr, ct=ct).field.all()
+    cut = np.where(X >= 9, mr, 0)  # and what it sees is still cut off
+    assert not prepared(cut, ct=ct).field[:, 12, 6].any()
+
+
+def test_a_ct_that_has_measured_body_alone_leaves_the_question_to_the_mr():
+    mr = np.where(BODY, mr_array(), 0)
+    ct = scans.Ct(ct_image(CT_HU), BODY, BODY)
+    assert prepared(mr, ct=ct).field.all()
+    padded = np.where(X < 4, 0, mr_array())
+    assert not prepared(padded, ct=ct).field[:, :, :4].any()
+
+
 def test_a_zero_mr_is_refused():
     with pytest.raises(errors.UserError, match="zero everywhere"):
         prepared(np.zeros(GRID.size, np.float32))
