@@ -89,7 +89,8 @@ def register(
       tick: called at each iteration.
     """
     found = registration.register(
-        alignment.Side(mr.image, mr.body, ~mr.zero),
+        # The MR alone tells a blanked background here: nothing is known yet of how the CT lies.
+        alignment.Side(mr.image, mr.body, ~_ended(mr)),
         alignment.Side(ct.image, ct.body, ct.measured),
         kind=kind,
         tick=tick,

@@ -163,6 +163,27 @@ def test_a_pair_that_lies_apart_is_brought_together():
     assert np.abs(moved.transform.TransformPoint(centre) - centre - (7, -5, 0))[:2].max() < 1
 
 
+@pytest.mark.parametrize("background", [0, 5])
+def test_a_blanked_background_hides_no_difference_of_the_bodies(background):
+    """A CT body of 40 mm around an MR body of 28 mm: they share 2 * 28^2 of 28^2 + 40^2."""
+    radius_mm = np.broadcast_to(4 * np.hypot(Y - 11.5, X - 11.5), GRID.size)
+    values = np.where(radius_mm < 28, 200 + 8 * X, background).astype(np.float32)
+    ct_hu = np.where(radius_mm < 40, 40, -1000)
+    ct = scans.ct_in_its_own_frame(ct_image(ct_hu))
+    mr = scans.mr_in_its_own_frame(geometry.to_image(values, GRID), zero_is_outside=True)
+    _, found = preparation.register(mr, ct, kind="none")
+    assert found.before.dice == pytest.approx(0.658, abs=0.01)
+
+
+def test_where_the_field_ended_nothing_is_compared():
+    mr = mr_array()
+    mr[:, :, :9] = 0
+    own = scans.mr_in_its_own_frame(geometry.to_image(mr, GRID), zero_is_outside=True)
+    ct = scans.ct_in_its_own_frame(ct_image(CT_HU))
+    _, found = preparation.register(own, ct, kind="none")
+    assert found.before.dice > 0.99
+
+
 def test_spacing_is_given_along_the_canonical_axes():
     turned = geometry.Geometry(
         GRID.size, (1.0, 2.0, 3.0), (0, 0, 0), (0.0, 0, 1, 0, 1, 0, -1, 0, 0)
