@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from multires_tf import errors
 from multires_tf.data import dicom_headers, geometry
-from multires_tf.data.dicom_headers import Series, Slice
+from multires_tf.data.dicom_headers import Fault, Series, Slice
 
 # Slices may be off by this share of their distance: positions are rounded when written.
 _UNEVEN = 0.05
@@ -49,10 +49,13 @@ def slices(folder: Path, *, series: str | None = None, modality: str | None = No
     Raises:
       UserError: as `read`.
     """
-    found = dicom_headers.read(folder)
-    if not found:
+    found, faults = dicom_headers.read(folder)
+    if not (found or faults):
         raise errors.UserError(f"{folder}: no DICOM image in it; give a folder with a series")
-    chosen = _chosen({one.series: one for one in found}, folder, series, modality)
+    chosen = _chosen(found, faults, folder, series, modality)
+    for fault in faults:
+        if fault.series.uid == chosen.uid:
+            raise errors.UserError(fault.words)
     found = [one for one in found if one.series.uid == chosen.uid]
     _check_alike(found, folder)
     normal = found[0].normal
@@ -132,28 +135,54 @@ def _damaged(path: Path) -> errors.UserError:
 
 
 def _chosen(
-    found: dict[Series, Slice], folder: Path, wanted: str | None, modality: str | None
+    slices: Sequence[Slice],
+    faults: Sequence[Fault],
+    folder: Path,
+    wanted: str | None,
+    modality: str | None,
 ) -> Series:
-    """Chooses by modality, then by what was asked for, then by leaving scouts out."""
-    one_each = {one.uid: one for one in found}
+    """Chooses by modality, then by what was asked for, then by leaving scouts out.
+
+    A series without a single slice of a volume is taken only by its name, or where nothing but
+    scouts is left: there a person has to know what is wrong with it.
+    """
+    every = [*(fault.series for fault in faults), *(one.series for one in slices)]
+    one_each = {one.uid: one for one in every}
     fitting = [one for one in one_each.values() if modality in (None, "", one.modality)]
     if not fitting:
         kinds = " and ".join(sorted({one.modality or "no modality" for one in one_each.values()}))
         raise errors.UserError(f"{folder}: holds {kinds}, not {modality}; give the {modality} here")
-    if len(fitting) == 1:
-        return fitting[0]
-    names = {wanted, *wanted.split(",")} if wanted else set()
-    asked = [one for one in fitting if names & {one.uid, one.description, one.number}]
-    if not wanted:
-        asked = [one for one in fitting if not found[one].localizer]
+    is_scout = {one.series.uid: one.localizer for one in slices}
+    volumes = [one for one in fitting if one.uid in is_scout]
+    scans = [one for one in volumes if not is_scout[one.uid]]
+    if wanted:
+        named = _named(fitting, wanted)
+        asked = [one for one in named if one in volumes] or named
+    else:
+        asked = scans
     if len(asked) == 1:
         return asked[0]
+    if not (asked or scans) and len(volumes) < len(fitting):
+        return next(one for one in fitting if one not in volumes)
+    if not asked and len(volumes) == 1:
+        return volumes[0]
+    raise _ambiguous(folder, volumes or fitting, asked, wanted)
+
+
+def _named(series: Sequence[Series], wanted: str) -> list[Series]:
+    names = {wanted, *wanted.split(",")}
+    return [one for one in series if names & {one.uid, one.description, one.number}]
+
+
+def _ambiguous(
+    folder: Path, series: Sequence[Series], asked: Sequence[Series], wanted: str | None
+) -> errors.UserError:
     listed = ", ".join(
-        f"{one.number or 'no number'} ({one.modality} '{one.description}')" for one in fitting
+        f"{one.number or 'no number'} ({one.modality} '{one.description}')" for one in series
     )
     reason = f"--series '{wanted}' names {len(asked)} of" if wanted else "holds"
-    raise errors.UserError(
-        f"{folder}: {reason} {len(fitting)} series; choose one with --series: {listed}"
+    return errors.UserError(
+        f"{folder}: {reason} {len(series)} series; choose one with --series: {listed}"
     )
 
 

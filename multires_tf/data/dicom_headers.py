@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,23 @@ class Series:
 
 
 @dataclasses.dataclass(frozen=True)
+class Fault:
+    """An image that is no slice of a volume: a capture of a screen, a dose, a damaged export.
+
+    Attributes:
+      series: that it belongs to.
+      words: what is wrong and the remedy, for the user.
+    """
+
+    series: Series
+    words: str
+
+
+class _NoSliceError(Exception):
+    """Its text is what is wrong with an image, and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Slice:
     """One slice: a file, or a frame of one.
 
@@ -103,23 +120,28 @@ class Slice:
         return self.path.name if self.frame is None else f"{self.path.name}, frame {self.frame + 1}"
 
 
-def read(folder: Path) -> list[Slice]:
+def read(folder: Path) -> tuple[list[Slice], list[Fault]]:
     """Reads the headers of all DICOM images in and below a folder; other files are passed over.
 
+    Returns:
+      The slices; and the images that are none, which may be nothing but company of what is wanted.
+
     Raises:
-      UserError: a header is damaged, or lacks what places a slice in space; a colour image.
+      UserError: a header is damaged.
     """
     files = sorted(entry for entry in folder.rglob("*") if entry.is_file())
-    return [one for path in files for one in _in_file(path)]
+    found = [one for path in files for one in _in_file(path)]
+    slices = [one for one in found if isinstance(one, Slice)]
+    return slices, [one for one in found if isinstance(one, Fault)]
 
 
-def _in_file(path: Path) -> list[Slice]:
+def _in_file(path: Path) -> Sequence[Slice | Fault]:
     # Values are converted when they are asked for, and complaints about odd ones would quote them
     # on the terminal: names and UIDs among them.
     with pydicom.config.disable_value_validation():
         try:
             data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-            return list(_slices(path, data)) if "Rows" in data else []
+            return _images(path, data) if "Rows" in data else []
         except pydicom.errors.InvalidDicomError:
             return []
         except OSError as error:
@@ -134,13 +156,20 @@ def _damaged(path: Path) -> errors.UserError:
     return errors.UserError(f"{path}: its DICOM header is damaged; export the series again")
 
 
+def _images(path: Path, data: pydicom.Dataset) -> Sequence[Slice | Fault]:
+    try:
+        return list(_slices(path, data))
+    except _NoSliceError as error:
+        return [Fault(_series(data), f"{error}, move it away or choose another with --series")]
+
+
 def _slices(path: Path, data: pydicom.Dataset) -> Iterator[Slice]:
     if int(data.get("SamplesPerPixel") or 1) != 1:
-        raise errors.UserError(f"{path}: a colour image; give a scalar series")
+        raise _NoSliceError(f"{path}: a colour image; give a scalar series")
     frames = data.get("PerFrameFunctionalGroupsSequence")
     if frames is None:
         if int(data.get("NumberOfFrames") or 1) > 1:
-            raise errors.UserError(
+            raise _NoSliceError(
                 f"{path}: many frames without their positions; export it as single slices"
             )
         yield _slice(path, data, None, {name: data.get(name) for name in _NEEDED})
@@ -160,26 +189,30 @@ def _grouped(groups: list[pydicom.Dataset], name: str):
     return None
 
 
+def _series(data: pydicom.Dataset) -> Series:
+    return Series(
+        uid=str(data.get("SeriesInstanceUID", "")),
+        modality=str(data.get("Modality", "")),
+        description=str(data.get("SeriesDescription", "")).strip(),
+        number=str(data.get("SeriesNumber") or ""),
+    )
+
+
 def _slice(path: Path, data: pydicom.Dataset, frame: int | None, values: dict) -> Slice:
     counts = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
     for name, count in counts.items():
         if values[name] is None or len(values[name]) != count:
             where = f"{path}" if frame is None else f"{path}, frame {frame + 1}"
-            raise errors.UserError(
+            raise _NoSliceError(
                 f"{where}: no {name} in its header, so its place is unknown;"
-                " export the series again with it, or move this file away"
+                " export the series again with it"
             )
     row_mm, column_mm = (float(value) for value in values["PixelSpacing"])
     slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
     return Slice(
         path=path,
         frame=frame,
-        series=Series(
-            uid=str(data.get("SeriesInstanceUID", "")),
-            modality=str(data.get("Modality", "")),
-            description=str(data.get("SeriesDescription", "")).strip(),
-            number=str(data.get("SeriesNumber") or ""),
-        ),
+        series=_series(data),
         localizer="LOCALIZER" in [str(word).upper() for word in data.get("ImageType") or []],
         position_mm=np.array(values["ImagePositionPatient"], np.float64),
         orientation=np.array(values["ImageOrientationPatient"], np.float64),

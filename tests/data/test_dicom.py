@@ -213,3 +213,53 @@ def test_a_folder_of_dicom_files_is_told_from_a_cohort(tmp_path):
     assert dicom.is_series_folder(tmp_path / "a" / "mr")
     assert not dicom.is_series_folder(tmp_path / "a")
     assert not dicom.is_series_folder(tmp_path / "a" / "mr" / "9.dcm")
+
+
+def _report(folder, **fields):
+    """An image that is no slice, in a series of its own: a dose report, say."""
+    write_series(
+        folder,
+        prefix="report",
+        leave_out=(1, 2, 3),
+        description="Dose report",
+        SeriesNumber=99,
+        **{"ImagePositionPatient": None, **fields},
+    )
+
+
+@pytest.mark.parametrize("fields", [{}, {"SamplesPerPixel": 3}, {"NumberOfFrames": 2}])
+@pytest.mark.parametrize("series", [None, "T1", "another's"])
+def test_an_image_that_is_no_slice_hides_no_series(tmp_path, fields, series):
+    write_series(tmp_path)
+    _report(tmp_path, **fields)
+    assert dicom.header(tmp_path, series=series, modality="CT").size == (4, 3, 5)
+    with pytest.raises(errors.UserError, match=r"report9\.dcm: .* choose another with --series"):
+        dicom.header(tmp_path, series="99")
+
+
+def test_an_image_that_is_no_slice_is_not_offered(tmp_path):
+    _report(tmp_path)
+    write_series(tmp_path, prefix="a", SeriesNumber=4)
+    write_series(tmp_path, prefix="b", SeriesNumber=5)
+    with pytest.raises(errors.UserError) as caught:
+        dicom.header(tmp_path)
+    assert "holds 2 series" in str(caught.value)
+    assert "Dose" not in str(caught.value)
+
+
+def test_a_scout_is_not_taken_for_a_series_that_cannot_be_read(tmp_path):
+    write_series(tmp_path, prefix="a", ImagePositionPatient=None)
+    write_series(tmp_path, prefix="b", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    for series in (None, "another's"):
+        with pytest.raises(errors.UserError, match=r"a6\.dcm: no ImagePositionPatient"):
+            dicom.header(tmp_path, series=series)
+
+
+def test_a_slice_without_its_place_spoils_its_own_series(tmp_path):
+    uid = write_series(tmp_path, leave_out=(3,))
+    write_slice(tmp_path / "x.dcm", STORED[3], (7, 8, 18), uid=uid, ImagePositionPatient=None)
+    write_series(tmp_path, prefix="b", description="T2")
+    with pytest.raises(errors.UserError, match=r"x\.dcm: no ImagePositionPatient"):
+        dicom.header(tmp_path, series="T1")
+    with pytest.raises(errors.UserError, match="holds 2 series"):
+        dicom.header(tmp_path)
