@@ -118,7 +118,7 @@ def _pixels(path: Path) -> np.ndarray:
 
 def _frames(path: Path) -> np.ndarray:
     """Returns an enhanced file's stored values, float32 (frame, y, x)."""
-    with pydicom.config.disable_value_validation():
+    with dicom_headers.UNCHECKED:
         try:
             pixels = pydicom.dcmread(path).pixel_array
         except (NotImplementedError, RuntimeError):

@@ -19,7 +19,7 @@ from pydicom import uid
 
 import multires_tf
 from multires_tf import errors
-from multires_tf.data import dicom, geometry, images, resampling
+from multires_tf.data import dicom, dicom_headers, geometry, images, resampling
 
 # Taken over from the MR: who was scanned, in which study, and where.
 _PATIENT = (
@@ -77,12 +77,12 @@ def check(folder: Path, *, series: str | None = None) -> None:
             " --dicom out"
         )
     found = dicom.slices(folder, series=series, modality="MR")
-    with pydicom.config.disable_value_validation():  # it would quote names on the terminal
+    with dicom_headers.UNCHECKED:
         for path in dict.fromkeys(one.path for one in found):
             _header(path)
 
 
-@pydicom.config.disable_value_validation()  # of the MR's values; it would quote them
+@dicom_headers.UNCHECKED  # the MR's values are taken over as they are
 def write(
     folder: Path,
     ct_hu: np.ndarray,

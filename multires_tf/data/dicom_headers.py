@@ -5,8 +5,10 @@ Nothing that names a patient is read, and no UID leaves this module and `dicom` 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,6 +47,33 @@ DAMAGE = (
     *(NotImplementedError, RecursionError, struct.error, zlib.error),
     pydicom.errors.BytesLengthException,
 )
+
+
+class _Unchecked(contextlib.ContextDecorator):
+    """Keeps pydicom from checking values: its complaints quote them, names and UIDs among them.
+
+    There is one setting for all threads: the first of several switches it, the last one back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._off = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._off.enter_context(pydicom.config.disable_value_validation())
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._off.close()
+
+
+UNCHECKED = _Unchecked()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,9 +165,7 @@ def read(folder: Path) -> tuple[list[Slice], list[Fault]]:
 
 
 def _in_file(path: Path) -> Sequence[Slice | Fault]:
-    # Values are converted when they are asked for, and complaints about odd ones would quote them
-    # on the terminal: names and UIDs among them.
-    with pydicom.config.disable_value_validation():
+    with UNCHECKED:  # to the end: values are converted when they are asked for
         try:
             data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
             return _images(path, data) if "Rows" in data else []

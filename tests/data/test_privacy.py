@@ -1,14 +1,18 @@
 """What names a patient in DICOM headers is nowhere in what is written and said."""
 
+import concurrent.futures
 import pathlib
+import threading
 
 import dicom_files
 import numpy as np
+import pydicom
 import pytest
 from pydicom.uid import generate_uid
 from test_bad_subjects import CT_HU, MR
 
 from multires_tf import cli
+from multires_tf.data import dicom_headers
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "multires_unc.yaml"
 SECRETS = {
@@ -63,3 +67,32 @@ def test_nothing_of_the_patient_is_written_or_said(tmp_path, capsys, refused):
             assert form not in said
             assert not [path for path, content in written.items() if form in content]
     assert np.all([secret not in str(path) for path in written for secret in secrets])
+
+
+def test_no_thread_has_values_checked_while_another_ends(tmp_path, monkeypatch):
+    """The first to begin ends while the second reads: pydicom would quote the second's values."""
+    for name in ("first", "second"):
+        place = {"uid": generate_uid(), "PatientName": SECRETS["PatientName"]}
+        dicom_files.write_slice(tmp_path / name / "1.dcm", MR[0], (0, 0, 0), **place)
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+    turns = {"first": (first_in, second_in), "second": (second_in, first_out)}
+    read, settings, modes = pydicom.dcmread, pydicom.config.settings, []
+
+    def in_turn(path, **options):
+        entered, awaited = turns[path.parent.name]
+        entered.set()
+        assert awaited.wait(10)
+        modes.append(settings.reading_validation_mode)
+        return read(path, **options)
+
+    monkeypatch.setattr(pydicom, "dcmread", in_turn)
+    before = settings.reading_validation_mode
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        one = pool.submit(dicom_headers.read, tmp_path / "first")
+        assert first_in.wait(10)
+        other = pool.submit(dicom_headers.read, tmp_path / "second")
+        one.result()
+        first_out.set()
+        other.result()
+    assert modes == [pydicom.config.IGNORE] * 2
+    assert settings.reading_validation_mode == before != pydicom.config.IGNORE
