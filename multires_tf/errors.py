@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 
 class _OneLine(Exception):
     """Says what it has to say on one line."""
@@ -33,3 +37,20 @@ class PartlyDone(Exception):
     def __init__(self, lines: list[str]) -> None:
         super().__init__(lines[-1])
         self.lines = lines
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what the system forbids while the user's files are read into a mistake of the user's.
+
+    Args:
+      path: named where the system names none.
+
+    Raises:
+      UserError: a file or folder may not be read.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        name = error.filename or os.fspath(path)
+        raise UserError(f"{name}: may not be read; change its permissions") from None

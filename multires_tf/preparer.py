@@ -139,7 +139,10 @@ class Preparer:
             return False
         attributes = store.open_pyramid(self.folder.volume(one.subject, _ROLES[0])).attributes
         made = (attributes.get("inputs"), attributes.get("recipe"))
-        return made == (_fingerprint(one), self._recipe())
+        try:
+            return made == (_fingerprint(one), self._recipe())
+        except errors.UserError:
+            return False  # its turn will tell
 
     def has_stores(self, one: cohort.Subject) -> bool:
         """Tells whether all stores of a subject are there, of whatever images."""

@@ -91,7 +91,8 @@ def _discover_folder(folder: Path, faults: dict[str, str] | None) -> list[Subjec
         if not entry.is_dir() or entry.name.startswith("."):
             continue
         try:
-            mr, ct = _pair(entry)
+            with errors.reading(entry):
+                mr, ct = _pair(entry)
             if mr is not None:
                 _check_name(entry.name, str(folder))
         except errors.UserError as error:

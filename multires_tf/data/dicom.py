@@ -27,9 +27,10 @@ _OFF_GRID = 0.5
 
 def is_series_folder(path: Path) -> bool:
     """Tells whether a folder holds a DICOM file directly."""
-    return path.is_dir() and any(
-        entry.is_file() and pydicom.misc.is_dicom(entry) for entry in sorted(path.iterdir())
-    )
+    with errors.reading(path):
+        return path.is_dir() and any(
+            entry.is_file() and pydicom.misc.is_dicom(entry) for entry in sorted(path.iterdir())
+        )
 
 
 def header(
@@ -118,7 +119,7 @@ def _pixels(path: Path) -> np.ndarray:
 
 def _frames(path: Path) -> np.ndarray:
     """Returns an enhanced file's stored values, float32 (frame, y, x)."""
-    with dicom_headers.UNCHECKED:
+    with errors.reading(path), dicom_headers.UNCHECKED:
         try:
             pixels = pydicom.dcmread(path).pixel_array
         except (NotImplementedError, RuntimeError):

@@ -156,7 +156,7 @@ def read(folder: Path) -> tuple[list[Slice], list[Fault]]:
       The slices; and the images that are none, which may be nothing but company of what is wanted.
 
     Raises:
-      UserError: a header is damaged.
+      UserError: a header is damaged; a file may not be read.
     """
     files = sorted(entry for entry in folder.rglob("*") if entry.is_file())
     found = [one for path in files for one in _in_file(path)]
@@ -165,7 +165,7 @@ def read(folder: Path) -> tuple[list[Slice], list[Fault]]:
 
 
 def _in_file(path: Path) -> Sequence[Slice | Fault]:
-    with UNCHECKED:  # to the end: values are converted when they are asked for
+    with errors.reading(path), UNCHECKED:  # values are converted when they are asked for
         try:
             data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
             return _images(path, data) if "Rows" in data else []

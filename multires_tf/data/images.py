@@ -55,7 +55,8 @@ def read(
     else:
         check_header(path)
         if path.name.lower().endswith(nifti.SUFFIXES):
-            findings = nifti.examine(path)
+            with errors.reading(path):
+                findings = nifti.examine(path)
             if not findings.complete:
                 raise _damaged(path)
             _check_finite(findings.not_finite, path)
@@ -100,7 +101,8 @@ def check_header(
         raise errors.UserError(f"{path}: not an image; give one of {', '.join(SUFFIXES)}")
     reader = _execute(path, _read_information)
     is_nifti = path.name.lower().endswith(nifti.SUFFIXES)
-    fault = nifti.header_fault(path) if is_nifti else text_headers.header_fault(path)
+    with errors.reading(path):
+        fault = nifti.header_fault(path) if is_nifti else text_headers.header_fault(path)
     if fault:
         raise errors.UserError(f"{path}: {fault}")
     _check_shape(reader, path)
@@ -242,12 +244,16 @@ def check_overlap(mr: geometry.Geometry, ct: geometry.Geometry, *, mr_path: Path
 
 
 def fingerprint(path: Path) -> str:
-    """Returns the SHA-256 of an image's bytes, of all its files where it is a folder."""
+    """Returns the SHA-256 of an image's bytes, of all its files where it is a folder.
+
+    Raises:
+      UserError: a file may not be read.
+    """
     digest = hashlib.sha256()
     for part in stations_in(path) or [path]:
         files = sorted(entry for entry in part.rglob("*") if entry.is_file()) or [part]
         for file in files:
-            with open(file, "rb") as stream:
+            with errors.reading(file), open(file, "rb") as stream:
                 while chunk := stream.read(1 << 20):
                     digest.update(chunk)
     return digest.hexdigest()

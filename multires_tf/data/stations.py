@@ -56,12 +56,13 @@ def paths(folder: Path, suffixes: Sequence[str]) -> list[Path]:
       suffixes: of the files that can be read; a station without one is a folder.
 
     Raises:
-      UserError: a number is missing or there twice, or there is one station only.
+      UserError: a number is missing or there twice, or there is one station only; the folder may
+        not be read.
     """
-    if not folder.is_dir():
-        return []
+    with errors.reading(folder):
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
     found: dict[int, Path] = {}
-    for entry in sorted(folder.iterdir()):
+    for entry in entries:
         match = _NAME.fullmatch(entry.name.lower())
         if match is None or (match[2] or "") not in ("", *suffixes):
             continue
