@@ -65,7 +65,8 @@ def discover(path: Path, *, faults: dict[str, str] | None = None) -> list[Subjec
       faults: gets {subject: what is wrong with its folder} instead of an error, where given.
 
     Raises:
-      UserError: no cohort, two files for one role, no MR, or a table that contradicts itself.
+      UserError: no cohort, two files for one role, no MR, an MR of two subjects, or a table that
+        contradicts itself.
     """
     path = Path(path)
     if path.is_dir():
@@ -86,7 +87,7 @@ def is_cohort(folder: Path) -> bool:
 
 
 def _discover_folder(folder: Path, faults: dict[str, str] | None) -> list[Subject]:
-    subjects = []
+    subjects: dict[Path, Subject] = {}  # by MR: links may lead two of them to one
     for entry in sorted(folder.iterdir()):
         if not entry.is_dir() or entry.name.startswith("."):
             continue
@@ -95,19 +96,17 @@ def _discover_folder(folder: Path, faults: dict[str, str] | None) -> list[Subjec
                 mr, ct = _pair(entry)
             if mr is not None:
                 _check_name(entry.name, str(folder))
+                _check_mr(Subject(entry.name, mr, ct, None, ""), subjects, folder)
         except errors.UserError as error:
             if faults is None:
                 raise
             faults[entry.name] = str(error)
-            continue
-        if mr is not None:
-            subjects.append(Subject(entry.name, mr, ct, None, ""))
     if not subjects and not faults:
         raise errors.UserError(
             f"{folder}: no <subject>/mr.nii.gz (or .nii, .mha, .nrrd, or a folder mr) in it;"
             " give a cohort folder or a cohort.csv"
         )
-    return subjects
+    return list(subjects.values())
 
 
 def _pair(folder: Path) -> tuple[Path | None, Path | None]:
@@ -211,11 +210,16 @@ def _check_unique(subjects: Sequence[Subject], path: Path) -> None:
             )
         if other is not one:
             raise errors.UserError(f"{path}: subject {one.subject} appears twice; keep one line")
-        twin = by_mr.setdefault(one.mr.resolve(), one)
-        if twin is not one:
-            raise errors.UserError(
-                f"{path}: subjects {twin.subject} and {one.subject} have the same mr; keep one"
-            )
+        _check_mr(one, by_mr, path)
+
+
+def _check_mr(one: Subject, by_mr: dict[Path, Subject], path: Path) -> None:
+    """Enters a subject under its MR, or refuses it if another is there."""
+    twin = by_mr.setdefault(one.mr.resolve(), one)
+    if twin is not one:
+        raise errors.UserError(
+            f"{path}: subjects {twin.subject} and {one.subject} have the same mr; keep one"
+        )
 
 
 def draw_splits(

@@ -79,6 +79,21 @@ def test_faults_of_single_subjects_are_collected_where_asked(tmp_path):
     assert faults["d"].endswith("d: mr_station1 is missing; add it, or number them from 1")
 
 
+@pytest.mark.parametrize("linked", ["mr.nii.gz", ""])
+def test_one_mr_of_two_subjects_is_refused_as_in_a_table(tmp_path, linked):
+    touch(tmp_path, "a/mr.nii.gz", "c/mr.nii.gz")
+    link = tmp_path / "b" / linked
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "a" / linked)
+    complaint = f"{tmp_path}: subjects a and b have the same mr; keep one"
+    with pytest.raises(errors.UserError) as caught:
+        cohort.discover(tmp_path)
+    assert str(caught.value) == complaint
+    faults = {}
+    assert [one.subject for one in cohort.discover(tmp_path, faults=faults)] == ["a", "c"]
+    assert faults == {"b": complaint}
+
+
 def test_a_ct_alone_an_empty_folder_and_no_folder_are_refused(tmp_path):
     with pytest.raises(errors.UserError, match=r"no <subject>/mr\.nii\.gz"):
         cohort.discover(tmp_path)
