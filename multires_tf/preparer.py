@@ -120,6 +120,8 @@ class Preparer:
                 before_hu = unmoved.hu_on(mr.grid, air_hu=air_hu)
         except errors.UserError as error:
             raise errors.UserError(f"{one.mr}: {error}") from None
+        # Until the new one is there its place is empty: an old one would pass for the stores'.
+        runfolder.remove(self.picture(one))
         self._write(one, mr, ct, ct_hu, mask, found)
         picture = quality.prepared_subject(
             mr.unit,

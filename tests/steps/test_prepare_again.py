@@ -14,6 +14,7 @@ import pytest
 from multires_tf import config as configs
 from multires_tf import errors, runfolder
 from multires_tf.data import cohort, images, store
+from multires_tf.measure import quality
 from multires_tf.steps import prepare
 
 
@@ -41,6 +42,24 @@ def test_a_damaged_store_and_a_changed_image_are_prepared_again(data, tmp_path):
         store.open_pyramid(folder.volume("003", "ct")).read_all(), pairs.CT_HU + 7
     )
     assert not left.exists()
+
+
+def test_a_picture_is_never_older_than_the_stores(data, tmp_path, monkeypatch):
+    run, picture = tmp_path / "run", tmp_path / "run" / "qa" / "003.png"
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    old = picture.read_bytes()
+    images.write(np.roll(pairs.CT_HU, 1, axis=2), data / "003" / "ct.nii.gz", grid=pairs.GRID)
+
+    def interrupted(*_, **__):
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quality, "prepared_subject", interrupted)
+        with pytest.raises(InterruptedError):
+            prepare.run(workdir=run, config=pairs.config(), data=data)
+    assert not picture.exists()
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    assert picture.read_bytes() != old
 
 
 def test_a_file_that_was_only_touched_is_not_prepared_again(data, tmp_path):
