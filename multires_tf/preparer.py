@@ -50,7 +50,8 @@ class Preparer:
     def cost_bytes(self, one: cohort.Subject) -> float:
         """Memory that checking or preparing a subject takes, by its headers."""
         try:
-            return preparation.memory_bytes(*self._headers(one))
+            headers = self._headers(one)
+            return preparation.memory_bytes(*headers, spacing_mm=self.config.spacing_mm)
         except errors.UserError:
             return 0.0  # its turn will tell
 

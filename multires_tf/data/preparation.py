@@ -121,9 +121,16 @@ def check_spacing(image: sitk.Image, spacing_mm: Sequence[float], path: Path) ->
         )
 
 
-def memory_bytes(mr: geometry.Geometry, ct: geometry.Geometry) -> float:
-    """Returns what preparing a subject may take, by the grids of its images."""
-    prepared = np.prod(mr.size) * np.prod(mr.spacing_mm) / np.prod(ct.spacing_mm)
+def memory_bytes(
+    mr: geometry.Geometry, ct: geometry.Geometry, *, spacing_mm: Sequence[float] | None
+) -> float:
+    """Returns what preparing a subject may take, by the grids of its images.
+
+    Args:
+      spacing_mm: (z, y, x) of the prepared grid; None takes the CT's.
+    """
+    wanted_mm = ct.spacing_mm if spacing_mm is None else spacing_mm
+    prepared = np.prod(mr.size) * np.prod(mr.spacing_mm) / np.prod(wanted_mm)
     return float(_BYTES_A_VOXEL * (np.prod(mr.size) + np.prod(ct.size) + prepared))
 
 

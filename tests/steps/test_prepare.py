@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from multires_tf import config as configs
-from multires_tf import errors, runfolder
+from multires_tf import errors, preparer, runfolder
 from multires_tf.data import cohort, geometry, images, store
 from multires_tf.steps import prepare
 
@@ -56,6 +56,17 @@ def test_another_spacing_is_obeyed(data, tmp_path):
     mr = store.open_pyramid(runfolder.RunFolder(tmp_path / "run").volume("000", "mr"))
     assert mr.shape == (10, 12, 13)
     assert mr.attributes["origin_mm"] == [-28.5, -38.5, 100.0]
+
+
+def test_memory_is_reckoned_at_the_spacing_that_is_prepared(data, tmp_path):
+    """Half of the CT's distances are eight times its voxels, beside those of both images."""
+    (one, *_) = cohort.discover(data)
+    folder = runfolder.RunFolder(tmp_path / "run")
+    as_ct, finer = (
+        preparer.Preparer(folder, pairs.config(*sets)).cost_bytes(one)
+        for sets in ((), ("spacing_mm=[2.0, 1.5, 1.5]",))
+    )
+    assert finer / as_ct == pytest.approx((1 + 1 + 8) / (1 + 1 + 1))
 
 
 def test_keep_going_leaves_bad_subjects_out_and_names_them(data, tmp_path):
