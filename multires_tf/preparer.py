@@ -128,6 +128,7 @@ class Preparer:
             mr.unit,
             ct_hu,
             mask,
+            mr_body=mr.body,
             spacing_mm=mr.grid.spacing_mm,
             title=one.subject,
             before_hu=before_hu,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_BODY, _FIELD, _EDGE = "#f97316", "#38bdf8", "#facc15"
+_BODY, _FIELD, _EDGE, _MR_BODY = "#f97316", "#38bdf8", "#facc15", "#4ade80"
 _LONGEST_INCHES = 4.0
 _CHECK_MM = 40.0
 # Contours at the skin and at bone show a shift best.
@@ -24,19 +24,22 @@ def prepared_subject(
     ct_hu: np.ndarray,
     mask: np.ndarray,
     *,
+    mr_body: np.ndarray,
     spacing_mm: Sequence[float],
     title: str,
     before_hu: np.ndarray | None = None,
 ) -> bytes:
     """Draws a coronal and an axial slice with masks, edges and checkerboards; a PNG.
 
-    The slices are those with the most body. Edges of the CT lie on the MR, and squares of both
-    alternate: where they fit, contours run on from square to square.
+    The slices are those with the most body. The MR has the outline of the body that it shows
+    itself, the CT that of the mask. Edges of the CT lie on the MR, and squares of both alternate:
+    where they fit, contours run on from square to square.
 
     Args:
       mr: (z, y, x) in [0, 1].
       ct_hu: same shape, as it is trained on.
       mask: same shape; 0 outside the field, 1 in it, 2 in the body.
+      mr_body: bool, same shape; the body as the MR shows it.
       spacing_mm: (z, y, x).
       title: the subject.
       before_hu: the CT before it was registered, or None if it was not.
@@ -49,8 +52,8 @@ def prepared_subject(
         (np.s_[::-1, y], (0, 2), f"coronal, y = {y}"),
         (np.s_[z], (1, 2), f"axial, z = {z}"),
     ]
-    moved = [("before", before_hu)] if before_hu is not None else []
-    columns = 3 + len(moved) + 1
+    fits = [("", ct_hu)] if before_hu is None else [(", before", before_hu), (", after", ct_hu)]
+    columns = 2 + 2 * len(fits)
     extent_mm = np.asarray(mask.shape) * np.asarray(spacing_mm)
     heights = [extent_mm[axes[0]] for _, axes, _ in cuts]
     scale = _LONGEST_INCHES / max(*heights, extent_mm[2])
@@ -64,14 +67,16 @@ def prepared_subject(
         aspect = spacing_mm[axes[0]] / spacing_mm[axes[1]]
         mm = (spacing_mm[axes[0]], spacing_mm[axes[1]])
         _show(row[0], mr[cut], (0.0, 1.0), aspect, f"MR, {name}")
-        _outlines(row[0], mask[cut])
+        _outline(row[0], mask[cut] > 0, _FIELD)
+        _outline(row[0], mr_body[cut], _MR_BODY)
         _show(row[1], ct_hu[cut], _CT_HU, aspect, "CT")
-        _outlines(row[1], mask[cut])
-        _show(row[2], mr[cut], (0.0, 1.0), aspect, "edges of the CT")
-        row[2].contour(ct_hu[cut], levels=_EDGES_HU, colors=_EDGE, linewidths=0.5)
-        for axes_, (words, image) in zip(row[3:], [*moved, ("after", ct_hu)], strict=True):
+        _outline(row[1], mask[cut] > 0, _FIELD)
+        _outline(row[1], mask[cut] == 2, _BODY)
+        for (edges, both), (words, image) in zip(row[2:].reshape(2, -1).T, fits, strict=True):
+            _show(edges, mr[cut], (0.0, 1.0), aspect, f"CT's edges{words}")
+            edges.contour(image[cut], levels=_EDGES_HU, colors=_EDGE, linewidths=0.5)
             board = _checkerboard(mr[cut], image[cut], mm)
-            _show(axes_, board, (0.0, 1.0), aspect, f"both, {words}" if moved else "both")
+            _show(both, board, (0.0, 1.0), aspect, f"both{words}")
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
@@ -96,7 +101,6 @@ def _show(
     axes.set_axis_off()
 
 
-def _outlines(axes: Axes, mask: np.ndarray) -> None:
-    for region, colour in ((mask == 2, _BODY), (mask > 0, _FIELD)):
-        if region.any() and not region.all():
-            axes.contour(region, levels=[0.5], colors=colour, linewidths=0.7)
+def _outline(axes: Axes, region: np.ndarray, colour: str) -> None:
+    if region.any() and not region.all():
+        axes.contour(region, levels=[0.5], colors=colour, linewidths=0.7)

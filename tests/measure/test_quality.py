@@ -1,27 +1,66 @@
 import io
+import warnings
 
 import numpy as np
+import pytest
 from matplotlib import image as pictures
 
 from multires_tf.measure import quality, quality_page
 
 
-def test_the_picture_is_a_png_that_shows_both_outlines():
-    mask = np.zeros((20, 30, 40), np.uint8)
-    mask[:, :, 5:] = 1
-    mask[4:16, 8:22, 12:30] = 2
-    png = quality.prepared_subject(
-        mask / 2.0, mask * 500.0 - 1000, mask, spacing_mm=(3.0, 2.0, 2.0), title="s1"
-    )
+def colours(png):
+    """Counts of the pixels in the colours of the lines."""
     pixels = pictures.imread(io.BytesIO(png), format="png")[..., :3]
     red, green, blue = np.moveaxis(pixels, -1, 0)
-    assert np.count_nonzero((red > 0.8) & (blue < 0.4) & (green < 0.7)) > 200
-    assert np.count_nonzero((blue > 0.8) & (red < 0.5)) > 100
+    return {
+        "orange": np.count_nonzero((red > 0.8) & (blue < 0.4) & (green < 0.7)),
+        "blue": np.count_nonzero((blue > 0.8) & (red < 0.5)),
+        "green": np.count_nonzero((green > 0.7) & (red < 0.5) & (blue < 0.7)),
+        "yellow": np.count_nonzero((red > 0.7) & (green > 0.6) & (blue < 0.4)),
+    }
+
+
+MASK = np.zeros((20, 30, 40), np.uint8)
+MASK[:, :, 5:] = 1
+MASK[4:16, 8:22, 12:30] = 2
+CT_HU = np.where(MASK == 2, 600.0, -1000.0)
+
+
+def drawn(before_hu=None, mr_body=MASK == 2):
+    options = {"spacing_mm": (3.0, 2.0, 2.0), "title": "s1", "before_hu": before_hu}
+    return quality.prepared_subject(MASK / 2.0, CT_HU, MASK, mr_body=mr_body, **options)
+
+
+def test_the_picture_is_a_png_that_shows_all_outlines():
+    shown = colours(drawn())
+    assert min(shown["orange"], shown["green"], shown["yellow"]) > 100
+    assert shown["blue"] > 100
+
+
+def test_the_mr_shows_its_own_body_and_not_the_ct_s():
+    none = colours(drawn(mr_body=np.zeros(MASK.shape, bool)))
+    assert none["green"] == 0
+    assert none["orange"] == colours(drawn())["orange"]
+
+
+def test_edges_of_the_ct_are_shown_before_and_after():
+    once = colours(drawn())["yellow"]
+    twice = colours(drawn(before_hu=np.roll(CT_HU, 3, axis=2)))["yellow"]
+    assert 1.8 * once < twice < 2.2 * once
+
+
+def test_a_ct_that_lay_far_off_has_no_edges_and_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nothing = colours(drawn(before_hu=np.full(MASK.shape, -1024.0)))["yellow"]
+    assert nothing == pytest.approx(colours(drawn())["yellow"], rel=0.05)
 
 
 def test_names_are_no_mathematics_and_links_no_fragments():
     mask = np.full((8, 8, 8), 2, np.uint8)
-    assert quality.prepared_subject(mask / 2.0, mask, mask, spacing_mm=(1.0,) * 3, title="p$_$")
+    assert quality.prepared_subject(
+        mask / 2.0, mask, mask, mr_body=mask > 0, spacing_mm=(1.0,) * 3, title="p$_$"
+    )
     odd = quality_page.Checked("a#b?", "train", "", "a#b?50%41.png", record(0.99))
     assert 'src="a%23b%3F50%2541.png"' in quality_page.render("run", [odd])
 
