@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from multires_tf import assembly, calibration, errors, outputs, runfolder
-from multires_tf.data import checksums, geometry, images, preparation, resampling, store
+from multires_tf.data import checksums, geometry, images, masks, resampling, store
 from multires_tf.measure import intervals
 
 PARTS = ("aleatoric", "epistemic")
@@ -57,7 +57,7 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
     applied = _calibration(run, folder / outputs.FACTS)
     mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
     ct_hu, place = ct.read_all(), mask.read_all()
-    body, field = place == preparation.BODY, place != preparation.OUTSIDE
+    body, field = place == masks.BODY, place != masks.OUTSIDE
     if not body.any():
         raise errors.UserError(f"{mask.path}: no body voxel inside the MR's field; check the pair")
     pct_hu = _on_prepared_grid(path, mr)
@@ -140,7 +140,7 @@ def refuse_stale_scores(run: runfolder.RunFolder) -> None:
 def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.ndarray]:
     """Normalised MR and true CT in HU of a subject's body voxels, 1-D both."""
     mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
-    body = mask.read_all() == preparation.BODY
+    body = mask.read_all() == masks.BODY
     return mr.read_all()[body], ct.read_all()[body]
 
 

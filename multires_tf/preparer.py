@@ -17,6 +17,7 @@ from multires_tf.data import (
     cohort,
     geometry,
     images,
+    masks,
     nyul,
     preparation,
     registration,
@@ -27,6 +28,8 @@ from multires_tf.measure import quality
 
 _INPUTS = ("mr", "ct", "mask")
 _ROLES = (*_INPUTS, "mr_body", "ct_body")
+# Raised whenever the same images and config would be prepared otherwise.
+_METHOD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,14 +127,10 @@ class Preparer:
         # Until the new one is there its place is empty: an old one would pass for the stores'.
         runfolder.remove(self.picture(one))
         self._write(one, mr, ct, ct_hu, mask, found)
+        body, field = mask == masks.BODY, mask != masks.OUTSIDE
+        prepared = quality.Prepared(mr.unit, ct_hu, mr.body, body, field, before_hu)
         picture = quality.prepared_subject(
-            mr.unit,
-            ct_hu,
-            mask,
-            mr_body=mr.body,
-            spacing_mm=mr.grid.spacing_mm,
-            title=one.subject,
-            before_hu=before_hu,
+            prepared, spacing_mm=mr.grid.spacing_mm, title=one.subject
         )
         with runfolder.replacing(self.picture(one)) as path:
             path.write_bytes(picture)
@@ -216,6 +215,7 @@ class Preparer:
     def _recipe(self) -> dict[str, Any]:
         """What the stores depend on besides the images, as JSON keeps it."""
         return {
+            "method": _METHOD,
             "series": self.series and checksums.of_text(self.series),
             "spacing_mm": strict.plain(self.config.spacing_mm),
             "register": self.config.register,

@@ -10,7 +10,7 @@ import numpy as np
 
 from multires_tf import assembly, synthesis
 from multires_tf import config as configs
-from multires_tf.data import intensity, preparation, store
+from multires_tf.data import intensity, masks, store
 from multires_tf.measure import tissues
 
 # For the pictures alone: enough to see where the draws differ.
@@ -70,7 +70,7 @@ def _validate(
         stores = volume.pyramids
         unit = synthesis.predict_volume(stores["mr"], compute, tiling, label="validate")["ct"]
         pct_hu = intensity.clip_hu(intensity.unit_to_ct(unit, window_hu), window_hu)
-        ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == preparation.BODY
+        ct_hu, body = stores["ct"].read_all(), stores["mask"].read_all() == masks.BODY
         error_hu = np.abs(pct_hu - ct_hu)
         found.append(_mae_hu(error_hu[body], ct_hu[body]))
         if not pictures:

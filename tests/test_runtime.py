@@ -88,5 +88,5 @@ def test_a_gpu_that_does_not_tell_its_memory_asks_for_the_flag(monkeypatch):
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(errors.UserError, match="--tile auto: nvidia-smi .*; give --memory as well"):
+    with pytest.raises(errors.UserError, match=r"nvidia-smi does not tell .*; give --memory"):
         runtime.memory_bytes()

@@ -12,6 +12,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 from skimage import filters
 
+# What a prepared mask holds: nothing known there, MR and CT known, and in the body too.
+OUTSIDE, FIELD, BODY = 0, 1, 2
 # Between air (-1000 HU) and fat (-100 HU); skin crosses it half-way.
 BODY_HU = -500.0
 # Of the MR's 99th percentile: keeps the logarithm of zero near the rest; air is never above.

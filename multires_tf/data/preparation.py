@@ -31,7 +31,6 @@ from multires_tf.data import (
 
 # A prepared voxel is inside a field only if it is so wholly, up to rounding of the interpolation.
 _WHOLLY = 0.999
-OUTSIDE, FIELD, BODY = 0, 1, 2
 # Slices twice or thrice as thick as in training are usual; beyond this it is another kind of image.
 LARGEST_RATIO = 4.0
 # What preparing a subject may take, per voxel of the MR, of the CT and of the prepared volume.
@@ -231,8 +230,8 @@ def prepare_ct(ct: scans.Ct, mr: PreparedMr, *, air_hu: float) -> tuple[np.ndarr
       UserError: no part of the body is in both fields.
     """
     inside = mr.field & ct.on(mr.grid, ct.measured, share=_WHOLLY)
-    mask = np.where(inside, FIELD, OUTSIDE).astype(np.uint8)
-    mask[inside & ct.on(mr.grid, ct.body, share=0.5)] = BODY
-    if not (mask == BODY).any():
+    mask = np.where(inside, masks.FIELD, masks.OUTSIDE).astype(np.uint8)
+    mask[inside & ct.on(mr.grid, ct.body, share=0.5)] = masks.BODY
+    if not (mask == masks.BODY).any():
         raise errors.UserError("no part of the body is in both MR and CT; give a pair in one frame")
     return ct.hu_on(mr.grid, air_hu=air_hu), mask

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multires_tf.data import preparation, windows
+from multires_tf.data import masks, windows
 
 BODY_STRIDE = 4
 # Each kind of chance has its own stream of random numbers.
@@ -59,7 +59,7 @@ def body_voxels(mask: np.ndarray) -> np.ndarray:
     Args:
       mask: (z, y, x), 2 where the body is.
     """
-    thinned = mask[(slice(None, None, BODY_STRIDE),) * 3] == preparation.BODY
+    thinned = mask[(slice(None, None, BODY_STRIDE),) * 3] == masks.BODY
     return (np.argwhere(thinned) * BODY_STRIDE).astype(np.int32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -19,32 +20,40 @@ _EDGES_HU = (-300.0, 250.0)
 _CT_HU = (-1000.0, 1000.0)
 
 
-def prepared_subject(
-    mr: np.ndarray,
-    ct_hu: np.ndarray,
-    mask: np.ndarray,
-    *,
-    mr_body: np.ndarray,
-    spacing_mm: Sequence[float],
-    title: str,
-    before_hu: np.ndarray | None = None,
-) -> bytes:
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A subject's prepared volumes, (z, y, x) each.
+
+    Attributes:
+        mr: in [0, 1].
+        ct_hu: as it is trained on.
+        mr_body: boolean, the body as the MR shows it.
+        ct_body: boolean, the body as the CT shows it, inside the field.
+        field: boolean, where MR and CT are known; holds `ct_body`.
+        before_hu: the CT before it was registered; None if it was not.
+    """
+
+    mr: np.ndarray
+    ct_hu: np.ndarray
+    mr_body: np.ndarray
+    ct_body: np.ndarray
+    field: np.ndarray
+    before_hu: np.ndarray | None = None
+
+
+def prepared_subject(prepared: Prepared, *, spacing_mm: Sequence[float], title: str) -> bytes:
     """Draws a coronal and an axial slice with masks, edges and checkerboards; a PNG.
 
-    The slices are those with the most body. The MR has the outline of the body that it shows
-    itself, the CT that of the mask. Edges of the CT lie on the MR, and squares of both alternate:
-    where they fit, contours run on from square to square.
+    The slices are those with the most body. Each scan has the outline of the body that it shows.
+    Edges of the CT lie on the MR, and squares of both alternate: where they fit, contours run on
+    from square to square.
 
     Args:
-      mr: (z, y, x) in [0, 1].
-      ct_hu: same shape, as it is trained on.
-      mask: same shape; 0 outside the field, 1 in it, 2 in the body.
-      mr_body: bool, same shape; the body as the MR shows it.
+      prepared: what is drawn.
       spacing_mm: (z, y, x).
       title: the subject.
-      before_hu: the CT before it was registered, or None if it was not.
     """
-    body = mask == 2
+    body = prepared.ct_body
     y = int(np.argmax(body.sum(axis=(0, 2))))
     z = int(np.argmax(body.sum(axis=(1, 2))))
     # Head up: z grows towards the head, pictures grow downwards.
@@ -52,9 +61,8 @@ def prepared_subject(
         (np.s_[::-1, y], (0, 2), f"coronal, y = {y}"),
         (np.s_[z], (1, 2), f"axial, z = {z}"),
     ]
-    fits = [("", ct_hu)] if before_hu is None else [(", before", before_hu), (", after", ct_hu)]
-    columns = 2 + 2 * len(fits)
-    extent_mm = np.asarray(mask.shape) * np.asarray(spacing_mm)
+    columns = 4 if prepared.before_hu is None else 6
+    extent_mm = np.asarray(body.shape) * np.asarray(spacing_mm)
     heights = [extent_mm[axes[0]] for _, axes, _ in cuts]
     scale = _LONGEST_INCHES / max(*heights, extent_mm[2])
     # Margins of the titles and of the space between panels.
@@ -64,22 +72,45 @@ def prepared_subject(
     figure.suptitle(title, fontsize=9, parse_math=False)
     panels = figure.subplots(2, columns, squeeze=False, height_ratios=heights)
     for row, (cut, axes, name) in zip(panels, cuts, strict=True):
-        aspect = spacing_mm[axes[0]] / spacing_mm[axes[1]]
-        mm = (spacing_mm[axes[0]], spacing_mm[axes[1]])
-        _show(row[0], mr[cut], (0.0, 1.0), aspect, f"MR, {name}")
-        _outline(row[0], mask[cut] > 0, _FIELD)
-        _outline(row[0], mr_body[cut], _MR_BODY)
-        _show(row[1], ct_hu[cut], _CT_HU, aspect, "CT")
-        _outline(row[1], mask[cut] > 0, _FIELD)
-        _outline(row[1], mask[cut] == 2, _BODY)
-        for (edges, both), (words, image) in zip(row[2:].reshape(2, -1).T, fits, strict=True):
-            _show(edges, mr[cut], (0.0, 1.0), aspect, f"CT's edges{words}")
-            edges.contour(image[cut], levels=_EDGES_HU, colors=_EDGE, linewidths=0.5)
-            board = _checkerboard(mr[cut], image[cut], mm)
-            _show(both, board, (0.0, 1.0), aspect, f"both{words}")
+        cut_mm = (spacing_mm[axes[0]], spacing_mm[axes[1]])
+        _draw(row, _cut(prepared, cut), cut_mm, name)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
+
+
+def _cut(prepared: Prepared, cut: Any) -> Prepared:
+    """One slice of everything."""
+    return Prepared(
+        prepared.mr[cut],
+        prepared.ct_hu[cut],
+        prepared.mr_body[cut],
+        prepared.ct_body[cut],
+        prepared.field[cut],
+        None if prepared.before_hu is None else prepared.before_hu[cut],
+    )
+
+
+def _draw(
+    row: Sequence[Axes], slices: Prepared, spacing_mm: tuple[float, float], name: str
+) -> None:
+    """One slice: the MR, the CT, then edges and checkerboard of each state of the CT."""
+    aspect = spacing_mm[0] / spacing_mm[1]
+    _show(row[0], slices.mr, (0.0, 1.0), aspect, f"MR, {name}")
+    _outline(row[0], slices.field, _FIELD)
+    _outline(row[0], slices.mr_body, _MR_BODY)
+    _show(row[1], slices.ct_hu, _CT_HU, aspect, "CT")
+    _outline(row[1], slices.field, _FIELD)
+    _outline(row[1], slices.ct_body, _BODY)
+    fits = [("", slices.ct_hu)]
+    if slices.before_hu is not None:
+        fits = [(", before", slices.before_hu), (", after", slices.ct_hu)]
+    for index, (words, ct_hu) in enumerate(fits):
+        edges, both = row[2 + 2 * index : 4 + 2 * index]
+        _show(edges, slices.mr, (0.0, 1.0), aspect, f"CT's edges{words}")
+        edges.contour(ct_hu, levels=_EDGES_HU, colors=_EDGE, linewidths=0.5)
+        board = _checkerboard(slices.mr, ct_hu, spacing_mm)
+        _show(both, board, (0.0, 1.0), aspect, f"both{words}")
 
 
 def _checkerboard(mr: np.ndarray, ct_hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:

@@ -18,7 +18,7 @@ from multires_tf import (
     synthesis,
 )
 from multires_tf import config as configs
-from multires_tf.data import geometry, preparation, resampling, store
+from multires_tf.data import geometry, masks, resampling, store
 from multires_tf.measure import intervals
 
 SPLIT = "validation"
@@ -76,7 +76,7 @@ def _fit(
         unit = synthesis.predict_volume(stores["mr"], compute, tiling, label=volume.subject)
         # What `predict` delivers and `evaluate` scores, not what the network says.
         pct_hu, sd_hu = synthesis.delivered(unit, stores["mr"], config.intensity.ct_window_hu)
-        body, total = stores["mask"].read_all() == preparation.BODY, sd_hu.get("total_sd_hu")
+        body, total = stores["mask"].read_all() == masks.BODY, sd_hu.get("total_sd_hu")
         fit.add(
             _on_prepared_grid(pct_hu, stores["mr"])[body],
             stores["ct"].read_all()[body],

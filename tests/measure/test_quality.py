@@ -27,8 +27,8 @@ CT_HU = np.where(MASK == 2, 600.0, -1000.0)
 
 
 def drawn(before_hu=None, mr_body=MASK == 2):
-    options = {"spacing_mm": (3.0, 2.0, 2.0), "title": "s1", "before_hu": before_hu}
-    return quality.prepared_subject(MASK / 2.0, CT_HU, MASK, mr_body=mr_body, **options)
+    prepared = quality.Prepared(MASK / 2.0, CT_HU, mr_body, MASK == 2, MASK > 0, before_hu)
+    return quality.prepared_subject(prepared, spacing_mm=(3.0, 2.0, 2.0), title="s1")
 
 
 def test_the_picture_is_a_png_that_shows_all_outlines():
@@ -57,10 +57,9 @@ def test_a_ct_that_lay_far_off_has_no_edges_and_no_warning():
 
 
 def test_names_are_no_mathematics_and_links_no_fragments():
-    mask = np.full((8, 8, 8), 2, np.uint8)
-    assert quality.prepared_subject(
-        mask / 2.0, mask, mask, mr_body=mask > 0, spacing_mm=(1.0,) * 3, title="p$_$"
-    )
+    full = np.ones((8, 8, 8), bool)
+    prepared = quality.Prepared(full / 1.0, full / 1.0, full, full, full)
+    assert quality.prepared_subject(prepared, spacing_mm=(1.0,) * 3, title="p$_$")
     odd = quality_page.Checked("a#b?", "train", "", "a#b?50%41.png", record(0.99))
     assert 'src="a%23b%3F50%2541.png"' in quality_page.render("run", [odd])
 
