@@ -54,16 +54,23 @@ def mr_body(
     if not high > low:
         return np.zeros(mr.shape, bool)
     low = min(0.0, low)  # zero is no signal, unless the image was shifted
-    unit = np.clip((mr - low) / (high - low), 0, 1, dtype=np.float32)
+    unit = np.array(mr, np.float32)  # a copy, and then in place: of a whole body half a gigabyte
+    unit -= np.float32(low)
+    unit /= np.float32(high - low)
+    np.clip(unit, 0, 1, out=unit)
+    bright = (unit > min(_parting(unit[inside]), _MOST_AIR)) & inside
+    del unit
+    return _solid(bright, spacing_mm) & inside
+
+
+def _parting(unit: np.ndarray) -> float:
+    """Returns the intensity, of 1-D values from 0 to 1, that parts air from tissue."""
     # A hundred thousand voxels settle a threshold; a whole body has a hundred million.
-    values = unit[inside]
-    values = values[:: max(1, values.size // 100_000)]
-    logs = np.log(values + _LOG_FLOOR)
+    logs = np.log(unit[:: max(1, unit.size // 100_000)] + _LOG_FLOOR)
     parting = filters.threshold_otsu(logs)
     # Otsu's threshold may lie anywhere in an empty gap; midway between the classes is safest.
     midway = (logs[logs > parting].mean() + logs[logs <= parting].mean()) / 2
-    threshold = np.exp(midway) - _LOG_FLOOR
-    return _solid((unit > min(threshold, _MOST_AIR)) & inside, spacing_mm) & inside
+    return float(np.exp(midway) - _LOG_FLOOR)
 
 
 def zero_border(mr: np.ndarray) -> np.ndarray:
@@ -140,7 +147,11 @@ def _labels(mask: np.ndarray) -> np.ndarray:
 
 def _large_parts(mask: np.ndarray) -> np.ndarray:
     labels = _labels(mask)
-    sizes = np.bincount(labels.ravel())
+    # Slice by slice, since NumPy counts in a copy of 8 bytes a voxel.
+    sizes = np.zeros(int(labels.max()) + 1, np.int64)
+    for plane in labels:
+        found = np.bincount(plane.ravel())
+        sizes[: found.size] += found
     sizes[0] = 0
     return ((sizes >= _PART_SHARE * sizes.max()) & (sizes > 0))[labels]
 
