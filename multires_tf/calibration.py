@@ -35,8 +35,7 @@ def save(run: runfolder.RunFolder, values: intervals.Calibration, made: dict[str
         made: what they depend on; holds "checkpoint", as `assembly.fingerprint` gives it, and
             "samples", the number of draws.
     """
-    text = json.dumps({"made": made, **values.as_dict()}, indent=1, allow_nan=False)
-    runfolder.write_text(run.calibration, text + "\n")
+    runfolder.write_json(run.calibration, {"made": made, **values.as_dict()})
 
 
 def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Saved | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from multires_tf import runfolder
 from multires_tf.data import (
     attenuation,
     dicom_export,
@@ -213,8 +214,7 @@ def summary(
 
 def write_facts(folder: pathlib.Path, facts: dict[str, Any]) -> None:
     """Writes prediction.json, which closes a prediction: the facts, and the files' sizes."""
-    text = json.dumps({**facts, "bytes": _sizes(folder)}, indent=1, allow_nan=False) + "\n"
-    (folder / FACTS).write_text(text, encoding="utf-8")
+    runfolder.write_json(folder / FACTS, {**facts, "bytes": _sizes(folder)})
 
 
 def is_whole(folder: pathlib.Path) -> bool:

@@ -222,6 +222,11 @@ def write_text(path: pathlib.Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes strict JSON, which knows no NaN, whole or not at all; `read_json` reads it."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
 @contextlib.contextmanager
 def locked(path: pathlib.Path) -> Iterator[None]:
     """Holds the lock file `path`; the system lets go of it even when the process is killed.

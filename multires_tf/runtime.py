@@ -65,7 +65,7 @@ def strategy(devices: str) -> Any:
     import tensorflow as tf
 
     if devices == "workers" or (devices == "auto" and "TF_CONFIG" in os.environ):
-        check_cluster(os.environ.get("TF_CONFIG"))
+        check_tf_config(os.environ.get("TF_CONFIG"))
         return tf.distribute.MultiWorkerMirroredStrategy()
     names = _device_names(devices, len(tf.config.list_physical_devices("GPU")))
     if len(names) == 1:
@@ -79,7 +79,7 @@ def devices_of(strategy: Any) -> list[str]:
     return [name.upper().removeprefix("/").rpartition("DEVICE:")[2] for name in found]
 
 
-def check_cluster(text: str | None) -> None:
+def check_tf_config(text: str | None) -> None:
     """Checks the TF_CONFIG of one process, which TensorFlow would take for one machine or wait on.
 
     Raises:
@@ -193,7 +193,7 @@ def write_provenance(path: pathlib.Path, facts: dict[str, Any], *, continued: bo
     if continued and path.exists():
         began = json.loads(path.read_text(encoding="utf-8"))
         facts = {**began, "continued": [*began.get("continued", []), facts]}
-    runfolder.write_text(path, json.dumps(facts, indent=1) + "\n")
+    runfolder.write_json(path, facts)
 
 
 def _version(package: str) -> str | None:

@@ -32,7 +32,7 @@ FLOORS = (
         "runtime",
         "progress",
         "cluster",
-        "workers",
+        "parallel",
     ),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
     (

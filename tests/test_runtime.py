@@ -63,13 +63,13 @@ def _cluster(job="worker", index=0, **changes):
 )
 def test_a_bad_cluster(text, words):
     with pytest.raises(errors.UserError) as caught:
-        runtime.check_cluster(text)
+        runtime.check_tf_config(text)
     assert words in str(caught.value)
 
 
 def test_a_good_cluster():
-    runtime.check_cluster(_cluster(index=1))
-    runtime.check_cluster(_cluster("chief", cluster={"chief": ["a:1"], "worker": ["b:1"]}))
+    runtime.check_tf_config(_cluster(index=1))
+    runtime.check_tf_config(_cluster("chief", cluster={"chief": ["a:1"], "worker": ["b:1"]}))
 
 
 def test_what_a_run_was_made_with_is_kept_when_it_continues(tmp_path):

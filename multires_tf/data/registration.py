@@ -11,7 +11,6 @@ One thread and fixed samples: the same pair gives the same bytes on one machine.
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -20,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from multires_tf import runfolder
 from multires_tf.data import alignment
 
 Kind = Literal["none", "rigid", "deformable"]
@@ -106,8 +106,7 @@ class Registration:
         """Writes `registration.json` and, if a stage was kept, `registration.tfm` (ITK)."""
         if self.transform is not None:
             sitk.WriteTransform(self.transform, str(folder / "registration.tfm"))
-        text = json.dumps(self.record(), indent=1, allow_nan=False)
-        (folder / "registration.json").write_text(text + "\n", encoding="utf-8")
+        runfolder.write_json(folder / "registration.json", self.record())
 
 
 def register(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import functools
-import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -63,7 +62,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     summary = _summary(rows, tables.columns(rows, CONTRACT))
     _write_reliability(folder, reliable, tallies)
     tables.write(folder.scores_csv, rows, CONTRACT)
-    runfolder.write_text(folder.scores_json, _json_text({**summary, "made": made}))
+    runfolder.write_json(folder.scores_json, {**summary, "made": made})
     lines = [*_score_lines(rows, summary), *_reliability_lines(reliable), _worst(rows)]
     return [*lines, f"{folder.scores_csv}", f"{folder.scores_json}"]
 
@@ -166,7 +165,7 @@ def _write_reliability(
                 "mae_oracle_hu": [*oracle_hu],
             },
         }
-    runfolder.write_text(folder.reliability_json, _json_text(pooled))
+    runfolder.write_json(folder.reliability_json, pooled)
 
 
 def _summary(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -181,10 +180,6 @@ def _summary(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _json_text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def _score_lines(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, Any]]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import subprocess
 import sys
@@ -91,7 +90,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
             "precision": precision,
             "largest_difference_hu": difference,
         }
-        (beside / "multires_tf.json").write_text(json.dumps(facts, indent=1) + "\n")
+        runfolder.write_json(beside / "multires_tf.json", facts)
     return [
         f"a fresh process with TensorFlow alone agrees to {difference:.2g} HU",
         f"SavedModel: {folder.saved_model}",

@@ -54,7 +54,7 @@ def run(
     missing = [i for i, name in enumerate(names) if not (out / name).is_dir()]
     if done and not missing:
         return [f"{out / cohort.TABLE}: {subjects} phantoms, already there"]
-    runfolder.write_text(note, json.dumps(made, indent=2) + "\n")
+    runfolder.write_json(note, made)
     _make(out, names, missing, seed=seed, spacing_mm=spacing_mm, stations=stations)
     _write_table(out / cohort.TABLE, names, seed=seed, stations=stations)
     return [f"{out / cohort.TABLE}: {subjects} phantoms of seed {seed} at {spacing_mm:g} mm"]
@@ -128,9 +128,8 @@ def _write_subject(
         for number, (first, array) in enumerate(made.stations, start=1):
             _write(array, folder / f"mr_station{number}.nii.gz", made, first)
         labels = {name: index for index, name in enumerate(tissues.NAMES)}
-        (truth / "labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
-        facts = json.dumps(made.facts, indent=2) + "\n"
-        (truth / "subject.json").write_text(facts, encoding="utf-8")
+        runfolder.write_json(truth / "labels.json", labels)
+        runfolder.write_json(truth / "subject.json", made.facts)
 
 
 def _write(array: np.ndarray, path: Path, made: subject.Subject, first: int = 0) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from multires_tf import config as configs
-from multires_tf import errors, preparer, runfolder, runtime, workers
+from multires_tf import errors, parallel, preparer, runfolder, runtime
 from multires_tf.data import cohort, registration
 from multires_tf.measure import quality_page
 
@@ -62,7 +62,7 @@ def run(
         chosen = chosen.absolute()
         todo = [one.absolute() for one in todo]
     side_by_side = functools.partial(
-        workers.problems,
+        parallel.problems,
         cost_bytes=chosen.cost_bytes,
         budget_bytes=memory or runtime.free_bytes(),
         keep_going=keep_going,

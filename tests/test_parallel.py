@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from multires_tf import errors, workers
+from multires_tf import errors, parallel
 
 
 def most_at_once(jobs, budget_bytes, expected, monkeypatch, cores=4):
@@ -10,7 +10,7 @@ def most_at_once(jobs, budget_bytes, expected, monkeypatch, cores=4):
 
     Jobs wait for each other until the expected sum is reached.
     """
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: cores)
     lock, reached = threading.Lock(), threading.Event()
     running, peaks = [], []
 
@@ -24,7 +24,7 @@ def most_at_once(jobs, budget_bytes, expected, monkeypatch, cores=4):
         with lock:
             running.remove(cost)
 
-    done = workers.run(jobs, action, cost_bytes=float, budget_bytes=budget_bytes)
+    done = parallel.run(jobs, action, cost_bytes=float, budget_bytes=budget_bytes)
     assert sorted(job for job, _ in done) == sorted(jobs)
     return max(peaks)
 
@@ -40,7 +40,7 @@ def test_jobs_share_the_budget_and_one_too_large_runs_alone(
 
 
 def problems(jobs, action, keep_going):
-    return workers.problems(
+    return parallel.problems(
         jobs, action, cost_bytes=float, budget_bytes=1, keep_going=keep_going, words="try"
     )
 
