@@ -197,6 +197,9 @@ def _curve(axes: Axes, steps: Sequence[float], values: Sequence[float], *, colou
     axes.plot(x, y, color=colour, linewidth=1.4, **marks)
     if y.size and y.min() > 0 and y.max() > 20 * y.min():
         axes.set_yscale("log")
+    elif y.size and y.max() - y.min() > 10 * (span := np.quantile(y, 0.98) - y.min()) > 0:
+        axes.set_ylim(y.min() - 0.1 * span, y.min() + 1.2 * span)  # a spike would hide the rest
+        axes.set_title(f"highest {y.max():.3g}", loc="right", fontsize=8.0, color="#616e7c")
     axes.set_xlabel("step")
     axes.set_xlim(0, 1.02 * max(steps, default=1.0))
     axes.grid(axis="y", color="#e4e7eb", linewidth=0.7)

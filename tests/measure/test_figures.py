@@ -63,6 +63,10 @@ def test_every_image_gets_a_column():
 
 def test_curves_and_histograms_are_drawn_even_of_little():
     nan = float("nan")
+    loss = [-1.0, *np.linspace(-3, -4, 98), 110.0]  # a spike leaves the rest to be seen
+    spiky = figures.training_curve(range(100), loss, [90.0] * 100)
+    flat = figures.training_curve(range(100), [*loss[:-1], -4.0], [90.0] * 100)
+    assert abs(_pixels(spiky)[40:-40, 60:500].std() / _pixels(flat)[40:-40, 60:500].std() - 1) < 0.3
     curve = figures.training_curve([1, 2, 3], [3.0, 2.0, 1.0], [nan, 90.0, nan])
     assert _pixels(curve).shape[0] > 300
     assert _pixels(figures.training_curve([], [], [])).shape[0] > 300
