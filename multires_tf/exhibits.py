@@ -29,7 +29,7 @@ def summary(columns: Sequence[str]) -> Callable[[Runs, pathlib.Path], list[str]]
     """
 
     def exhibit(runs: Runs, folder: pathlib.Path) -> list[str]:
-        lines = [_line(("arm", *columns)), "|---" * (len(columns) + 1) + "|"]
+        lines = _head(("arm", *columns))
         for name, run in runs.items():
             found = _numbers(run)
             lines.append(_line([name, *(_cell(found.get(column)) for column in columns)]))
@@ -57,9 +57,8 @@ def _numbers(run: runfolder.RunFolder) -> dict[str, float | None]:
 def _cell(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ""
-    return (
-        f"{value:.0f}" if value == int(value) else f"{value:{'.1f' if abs(value) >= 10 else '.2f'}}"
-    )
+    digits = 0 if value == int(value) else 1 if abs(value) >= 10 else 2
+    return f"{value:.{digits}f}"
 
 
 def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
@@ -137,7 +136,7 @@ def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
     rows = [row for name, run in runs.items() for row in _trust(name, run)]
     tables.write(folder / "trust.csv", rows)
     heads = ("arm", "maps", "region", "interval", "inside 90 %", "bootstrap", "ZMS", "ENCE", "AUSE")
-    lines = [_line(heads), "|---" * len(heads) + "|"]
+    lines = _head(heads)
     for row in rows:
         inside, low, high = (_percent(row[key]) for key in ("inside", "low", "high"))
         measures = [_short(row.get(key)) for key in ("zms", "ence", "ause")]
@@ -272,6 +271,10 @@ def _picture(
 def _write(path: pathlib.Path, png: bytes) -> None:
     with runfolder.replacing(path) as beside:
         beside.write_bytes(png)
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), "|---" * len(cells) + "|"]
 
 
 def _line(cells: Sequence[str]) -> str:

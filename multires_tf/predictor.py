@@ -247,7 +247,7 @@ class Predictor:
     ) -> synthesis.Tiling:
         """The tiles of a volume; those that a killed process has begun, if they still fit."""
         edges = self.settings.tile
-        if self.planner is None or edges != "auto":
+        if self.planner is None:
             return assembly.tiling(self.config, None if edges == "auto" else edges)
         plan = self.planner.plan(
             volume.shape,

@@ -186,16 +186,17 @@ def _table(head: str, rows: Sequence[str]) -> str:
 
 
 def _training(png: bytes | None) -> str:
-    return f"<h2>Training</h2>\n{_image(png, 'training curve')}" if png else ""
+    return f"<h2>Training</h2>\n{image(png, 'training curve')}" if png else ""
 
 
 def _picture(picture: Picture) -> str:
     subject = html.escape(picture.subject)
     title = f"<h3>{subject} <span>{html.escape(picture.remark)}</span></h3>"
-    return f"{title}\n{_image(picture.png, f'panels of {subject}')}"
+    return f"{title}\n{image(picture.png, f'panels of {subject}')}"
 
 
-def _image(png: bytes, words: str) -> str:
+def image(png: bytes, words: str) -> str:
+    """A picture in the page itself; `words` say what it shows, as HTML has it."""
     encoded = base64.b64encode(png).decode("ascii")
     return f'<img alt="{words}" src="data:image/png;base64,{encoded}">'
 
@@ -220,9 +221,9 @@ def _uncertainty(report: Report) -> str:
             f"<strong>{100 * coverage:.1f} %</strong> of the voxels lie inside "
             "their 90 % interval (90 % is right).</p>"
         )
-    parts.append(_image(report.uncertainty, "uncertainty against error"))
+    parts.append(image(report.uncertainty, "uncertainty against error"))
     if report.calibration is not None:
-        parts += [_CALIBRATION, _image(report.calibration, "calibration and sparsification")]
+        parts += [_CALIBRATION, image(report.calibration, "calibration and sparsification")]
     return "\n".join(parts)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import importlib.resources
 import string
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from multires_tf.measure import page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +38,9 @@ def render(name: str, subjects: Sequence[Checked]) -> str:
       name: of the run.
       subjects: in any order; flagged ones come first, then by falling overlap of the bodies.
     """
-    template = importlib.resources.files("multires_tf.measure").joinpath("quality.html")
     ordered = sorted(subjects, key=lambda one: (not one.flags, one.record["after"]["dice"]))
     flagged = sum(bool(one.flags) for one in subjects)
-    return string.Template(template.read_text(encoding="utf-8")).substitute(
+    return string.Template(page.resource("quality.html")).substitute(
         name=html.escape(name),
         count=f"{len(subjects)} subject{'s' * (len(subjects) != 1)}",
         flagged=f"{flagged} flagged" if flagged else "none flagged",

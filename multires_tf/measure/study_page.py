@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import html
 import string
@@ -50,8 +49,7 @@ def render(name: str, sections: Sequence[Section], reports: Mapping[str, str]) -
 def _section(section: Section) -> str:
     title = html.escape(section.title)
     if isinstance(section.content, bytes):
-        data = base64.b64encode(section.content).decode()
-        shown = f'<img alt="{title}" src="data:image/png;base64,{data}">'
+        shown = page.image(section.content, title)
     else:
         # What is in a table may be a name of a file or a person: it is text, not HTML.
         made = markdown.markdown(html.escape(section.content), extensions=["tables"])

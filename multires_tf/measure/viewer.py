@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
-import importlib.resources
 import json
 import string
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import matplotlib
 import numpy as np
 from skimage import measure
 
-from multires_tf.measure import figures
+from multires_tf.measure import figures, page
 
 # Voxels of all subjects' grids together: six images of so many make a page of some 20 MB.
 MOST_VOXELS = 4_000_000
@@ -106,7 +105,6 @@ def render(
     """
     if not subjects:
         return ""
-    here = importlib.resources.files("multires_tf.measure")
     content = {
         "looks": {key: _look(look) for key, look in looks.items()},
         "colours": {name: _colours(name) for name in {look.colours for look in looks.values()}},
@@ -115,11 +113,11 @@ def render(
         "views": views,
         "overlays": overlays,
     }
-    return string.Template(here.joinpath("viewer.html").read_text(encoding="utf-8")).substitute(
+    return string.Template(page.resource("viewer.html")).substitute(
         note=_note(subjects),
         # In a script element only "<" could be misread.
         data=json.dumps(content).replace("<", "\\u003c"),
-        script=here.joinpath("viewer.js").read_text(encoding="utf-8"),
+        script=page.resource("viewer.js"),
     )
 
 
