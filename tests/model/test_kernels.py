@@ -49,6 +49,16 @@ def test_minimal_filtering_is_the_convolution(channels, filters, axes):
     _assert_near(got, want, 1e-5)
 
 
+def test_float16_is_convolved_in_float32_and_rounded_once():
+    x = _random(1, 6, 5, 4, 32, dtype="float16")
+    kernel = _random(3, 3, 3, 32, 32, seed=1, dtype="float16")
+    got = _with_gradients(kernels.convolution, x, kernel)
+    wide = [ops.cast(tensor, "float32") for tensor in (x, kernel)]
+    want = _with_gradients(kernels.plain_convolution, *wide)
+    assert kernels.convolution(x, kernel).dtype == "float16"
+    _assert_near(got, want, 2**-10)
+
+
 @pytest.mark.parametrize(
     ("x", "kernel"),
     [
