@@ -94,6 +94,7 @@ def write(
         folder: there already.
         ct_hu: int16 (z, y, x).
         sd_hu: float32 maps of deviations that the network has, by name; the total one among them.
+            They may be made when they are asked for.
         grid: the MR's own.
         extras: what else to write.
         mr: the MR's DICOM folder, where a series is asked for.
@@ -103,8 +104,15 @@ def write(
             network has draws.
     """
     images.write(ct_hu, folder / "ct.nii.gz", grid=grid)
-    for name, array in sd_hu.items():
+    masks = {tissue: mask for tissue, mask in tissues.masks(ct_hu).items() if mask.any()}
+    found: dict[str, Any] = {"means_by_tissue_hu": {}}
+    for name, array in sd_hu.items():  # made one by one
         images.write(array, folder / f"{name}.nii.gz", grid=grid)
+        found["means_by_tissue_hu"][name] = means_by_tissue(array, masks)
+        if name == TOTAL:
+            found["uncertain"] = uncertain(array, masks, extras.uncertain_above_hu)
+        del array
+    del masks
     if extras.mumap is not None:
         _write_mumap(folder, ct_hu, grid, extras.mumap)
         if sd_hu:
@@ -123,7 +131,7 @@ def write(
             kvp=kvp,
             air_hu=round(air_hu),
         )
-    return summary(ct_hu, sd_hu, extras.uncertain_above_hu)
+    return found
 
 
 def _write_mumap(
@@ -174,42 +182,43 @@ def _mumap_sd(
     return functools.reduce(np.hypot, parts)
 
 
-def summary(
-    ct_hu: np.ndarray, sd_hu: Mapping[str, np.ndarray], uncertain_above_hu: float
-) -> dict[str, Any]:
-    """Mean uncertainties by tissue of the predicted CT, and where they are large.
+def means_by_tissue(sd_hu: np.ndarray, masks: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Mean deviation in HU by tissue of the predicted CT.
 
     Args:
-        ct_hu: (z, y, x).
-        sd_hu: maps of deviations, by name.
-        uncertain_above_hu: what counts as large, of the total deviation.
+        sd_hu: (z, y, x).
+        masks: boolean (z, y, x), none of them empty, by tissue.
+    """
+    return {
+        tissue: round(float(sd_hu.mean(dtype=np.float64, where=mask)), 2)
+        for tissue, mask in masks.items()
+    }
+
+
+def uncertain(
+    total_hu: np.ndarray, masks: Mapping[str, np.ndarray], above_hu: float
+) -> dict[str, Any]:
+    """Where the total deviation is large.
+
+    Args:
+        total_hu: (z, y, x).
+        masks: boolean (z, y, x), none of them empty, by tissue.
+        above_hu: what counts as large.
 
     Returns:
-        means_by_tissue_hu: {map: {tissue: mean}}; a tissue that is not there has no entry.
-        uncertain: above_hu, and the share of voxels above it: share_by_tissue, and
-            share, over soft tissue and bone together (air is mostly around the patient).
+        above_hu, and the share of voxels above it: share_by_tissue, and share, over soft tissue and
+        bone together (air is mostly around the patient).
     """
-    masks = {name: mask for name, mask in tissues.masks(ct_hu).items() if mask.any()}
-    found: dict[str, Any] = {
-        "means_by_tissue_hu": {
-            name: {
-                tissue: round(float(array[mask].mean(dtype=np.float64)), 2)
-                for tissue, mask in masks.items()
-            }
-            for name, array in sd_hu.items()
-        }
+    above = total_hu > above_hu
+    voxels = {tissue: int(np.count_nonzero(mask)) for tissue, mask in masks.items()}
+    high = {tissue: int(np.count_nonzero(above & mask)) for tissue, mask in masks.items()}
+    solid = [tissue for tissue in masks if tissue != "air"]
+    share = sum(high[t] for t in solid) / sum(voxels[t] for t in solid) if solid else None
+    return {
+        "above_hu": above_hu,
+        "share": None if share is None else round(share, 4),
+        "share_by_tissue": {tissue: round(high[tissue] / voxels[tissue], 4) for tissue in masks},
     }
-    if TOTAL in sd_hu:
-        above = sd_hu[TOTAL] > uncertain_above_hu
-        solid = [mask for tissue, mask in masks.items() if tissue != "air"]
-        voxels = sum(int(np.count_nonzero(mask)) for mask in solid)
-        high = sum(int(np.count_nonzero(above & mask)) for mask in solid)
-        found["uncertain"] = {
-            "above_hu": uncertain_above_hu,
-            "share": round(high / voxels, 4) if voxels else None,
-            "share_by_tissue": {t: round(float(above[m].mean()), 4) for t, m in masks.items()},
-        }
-    return found
 
 
 def write_facts(folder: pathlib.Path, facts: dict[str, Any]) -> None:

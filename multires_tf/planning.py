@@ -18,10 +18,11 @@ import numpy as np
 from multires_tf import errors, synthesis
 
 # Measured (experiments/README.md, "memory of a prediction"): TensorFlow, Keras and their kernels;
-# preparing an MR, and bringing the maps back, a voxel of the MR as it came; the running means.
+# preparing an MR, a voxel of it as it came; the running means of a tile; bringing the maps back.
 _PROCESS_BYTES = 1.4e9
-_VOLUME_BYTES = 32
+_PREPARING_BYTES = 24
 _DRAWS_BYTES = 40
+_DELIVERING_BYTES = 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +145,9 @@ def measured(tiling: synthesis.Tiling, shape: Sequence[int], need: Needs, source
     fitted = tiling.fitted(shape)
     reads, tiles = fitted.branch_voxels(), len(fitted.starts(shape))
     busy = need.bytes_each * (need.busy * max(reads.values()) + need.shared * sum(reads.values()))
-    work = busy + _DRAWS_BYTES * math.prod(fitted.tile)
-    peak = _PROCESS_BYTES + max(work, _VOLUME_BYTES * max(source, math.prod(shape)))
+    work, body = busy + _DRAWS_BYTES * math.prod(fitted.tile), max(source, math.prod(shape))
+    # TensorFlow's kernels keep what the tiles took while the maps are delivered.
+    peak = _PROCESS_BYTES + max(_PREPARING_BYTES * body, work + _DELIVERING_BYTES * body)
     return Plan(fitted, tiles, peak, tiles * sum(reads.values()))
 
 

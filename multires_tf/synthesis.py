@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -222,7 +221,7 @@ def delivered(
     ct_window_hu: tuple[float, float],
     *,
     scaled: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
     """Maps as they are written: on the grid of the MR as it came, the CT in whole HU.
 
     Args:
@@ -233,24 +232,51 @@ def delivered(
 
     Returns:
         The CT, int16 (z, y, x), and float32 maps in HU: "aleatoric_sd_hu" and "epistemic_sd_hu", as
-        far as the network has them, and "total_sd_hu", where it has one of them.
+        far as the network has them, and "total_sd_hu", where it has one of them. Each is made when
+        it is asked for.
 
     Raises:
         RuntimeError: the CT is not finite.
     """
     maps = in_hu(unit, ct_window_hu)
-    # One map at a time: of a whole body each has half a gigabyte.
-    on_mr = functools.partial(resampling.restore, prepared=volume.grid, source=volume.source)
-    ct_hu = on_mr(maps["ct"], fill=ct_window_hu[0])
-    if not np.isfinite(ct_hu).all():
+    ct_hu = resampling.restore(maps["ct"], volume.grid, volume.source, fill=ct_window_hu[0])
+    # A sum is finite where all of its voxels are, and needs no second map.
+    if not np.isfinite(ct_hu.sum(dtype=np.float64)):
         raise RuntimeError("the network's CT is not finite; train again in float32")
-    whole_hu = np.rint(intensity.clip_hu(ct_hu, ct_window_hu)).astype(np.int16)
-    del ct_hu
-    sd_hu = {}
-    for name in maps:
-        if name != "ct":
-            own = maps[name] if scaled is None else scaled(maps[name])
-            sd_hu[name] = on_mr(own, fill=0.0)
-    if sd_hu:
-        sd_hu["total_sd_hu"] = functools.reduce(np.hypot, sd_hu.values())
-    return whole_hu, sd_hu
+    np.clip(ct_hu, *ct_window_hu, out=ct_hu)
+    whole_hu = np.rint(ct_hu, out=ct_hu).astype(np.int16)
+    return whole_hu, _Deviations(maps, volume, scaled)
+
+
+class _Deviations(Mapping[str, np.ndarray]):
+    """Name -> map (z, y, x) on the MR's own grid: of a whole body each has half a gigabyte."""
+
+    def __init__(
+        self,
+        maps: Mapping[str, np.ndarray],
+        volume: store.Pyramid,
+        scaled: Callable[[np.ndarray], np.ndarray] | None,
+    ) -> None:
+        self._maps, self._volume, self._scaled = maps, volume, scaled
+        self._parts = [name for name in maps if name != "ct"]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name == "total_sd_hu" and self._parts:
+            first, *others = self._parts
+            total = self[first]
+            for other in others:
+                np.hypot(total, self[other], out=total)
+            return total
+        if name not in self._parts:
+            raise KeyError(name)
+        return resampling.restore(self._own(name), self._volume.grid, self._volume.source, fill=0.0)
+
+    def _own(self, name: str) -> np.ndarray:
+        """A map on the prepared grid."""
+        return self._maps[name] if self._scaled is None else self._scaled(self._maps[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._parts, "total_sd_hu"] if self._parts else [])
+
+    def __len__(self) -> int:
+        return len(self._parts) + bool(self._parts)

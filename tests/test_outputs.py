@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from multires_tf import errors, outputs
 from multires_tf.data import attenuation, geometry
+from multires_tf.measure import tissues
 
 C, S = np.cos(np.radians(20)), np.sin(np.radians(20))
 GRIDS = {
@@ -132,11 +133,14 @@ def test_names_are_all_that_is_ever_written(tmp_path):
 def test_the_summary_by_hand():
     ct_hu = np.array([[[-1000, -1000, 0, 0, 0, 500]]], np.int16)
     total = np.array([[[5.0, 300.0, 10.0, 20.0, 120.0, 200.0]]], np.float32)
-    found = outputs.summary(ct_hu, {"total_sd_hu": total}, 100.0)
+    masks = tissues.masks(ct_hu)
     means = {"air": 152.5, "soft": 50.0, "bone": 200.0}
-    assert found["means_by_tissue_hu"] == {"total_sd_hu": means}
+    assert outputs.means_by_tissue(total, masks) == means
     shares = {"air": 0.5, "soft": 0.3333, "bone": 1.0}
-    assert found["uncertain"] == {"above_hu": 100.0, "share": 0.5, "share_by_tissue": shares}
+    expected = {"above_hu": 100.0, "share": 0.5, "share_by_tissue": shares}
+    assert outputs.uncertain(total, masks, 100.0) == expected
+    alone = outputs.uncertain(total, {"air": masks["air"]}, 100.0)
+    assert alone == {"above_hu": 100.0, "share": None, "share_by_tissue": {"air": 0.5}}
 
 
 def test_a_network_without_uncertainties_has_no_deviation_of_attenuation(tmp_path):

@@ -34,7 +34,7 @@ def resample(
       fill: value outside the image's field.
       transform: from points of the grid's frame to the image's, millimetres; None if they are one.
     """
-    image = sitk.Cast(_in_order_of(image, grid), sitk.sitkFloat32)
+    image = _float32(_in_order_of(image, grid))
     if transform is not None:
         return _interpolated(_smoothed(image, grid), grid, fill=fill, transform=transform)
     own = geometry.of_image(image)
@@ -72,7 +72,7 @@ def interpolate(image: sitk.Image, grid: geometry.Geometry) -> np.ndarray:
     Unlike a scan it is never smoothed: it holds nothing finer. Voxels that reach past its last
     centre, yet inside its field, take its value.
     """
-    image = sitk.Cast(_in_order_of(image, grid), sitk.sitkFloat32)
+    image = _float32(_in_order_of(image, grid))
     if geometry.same_grid(geometry.of_image(image), grid):
         return sitk.GetArrayFromImage(image)
     return _interpolated(image, grid, fill=None)
@@ -93,7 +93,9 @@ def restore(
       float32 of shape `source.size`; where the prepared grid is the original up to the order of
       its axes, the values are untouched.
     """
-    return resample(geometry.to_image(array, prepared), source, fill=fill)
+    image = geometry.to_image(array, prepared)
+    del array  # of a whole body half a gigabyte, if the caller needs it no more
+    return resample(image, source, fill=fill)
 
 
 def _interpolated(
@@ -121,8 +123,14 @@ def _interpolated(
 
 def _in_order_of(image: sitk.Image, grid: geometry.Geometry) -> sitk.Image:
     """Permutes and flips the axes of `image` to be nearest to those of `grid`."""
-    code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.direction)
-    return sitk.DICOMOrient(image, code)
+    code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
+    if code(image.GetDirection()) == code(grid.direction):
+        return image  # the filter would copy it
+    return sitk.DICOMOrient(image, code(grid.direction))
+
+
+def _float32(image: sitk.Image) -> sitk.Image:
+    return image if image.GetPixelID() == sitk.sitkFloat32 else sitk.Cast(image, sitk.sitkFloat32)
 
 
 def _smoothed(image: sitk.Image, grid: geometry.Geometry) -> sitk.Image:

@@ -74,6 +74,7 @@ class Accumulator:
 def sd_hu(variance: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
     """Turns a variance in unit CT into a standard deviation in HU, float32."""
     low, high = window_hu
-    made = np.sqrt(np.maximum(variance, 0), dtype=np.float32)
+    made = np.maximum(variance, 0, dtype=np.float32)  # then in place: a body has half a gigabyte
+    np.sqrt(made, out=made)
     made *= np.float32(high - low)
     return made
