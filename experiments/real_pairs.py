@@ -4,8 +4,9 @@ Question: on limbs as scanners make them, is MultiRes_unc ahead of the best look
 intensity to HU, over the body and in bone, after the laptop budget and after a longer one?
 Source: ours; pairs of the collection Soft-tissue-Sarcoma (Vallieres et al. 2015).
 Command: python -m experiments.real_pairs --data <cohort of MR and CT pairs> --root runs/real_pairs
-Cost: on 2 cores a quarter of an hour for the laptop budget, an hour for the longer run; what was
-cut short continues.
+    and with --folds 4, if they are about a dozen: each pair is tested once then
+Cost: on 2 cores a quarter of an hour for the laptop budget, an hour for the longer run, of each
+fold; what was cut short continues.
 Expected: both ahead in both, once the pairs are registered (logbook: before that, only in bone).
 """
 

@@ -8,7 +8,7 @@ Source: Kläser et al. 2020, Table 1: 112.94, 99.87, 62.42 and 80.14 HU.
 Command: python -m multires_tf phantom --out runs/phantom32 --subjects 32 --seed 0
     cut -d, -f1-3 runs/phantom32/cohort.csv > runs/phantom32/unsplit.csv
     python -m experiments.table1 --data runs/phantom32/unsplit.csv --set register=none
-    --set "cohort.split=[17, 5, 10]" (these two lines in one)
+    --set "cohort.split=[17, 5, 10]" (these two lines in one); --folds K for few and real pairs
 Cost: on 2 cores alone about 1 minute for the phantoms and 4 times a quarter of an hour; figure2,
 figure3 and calibration then find everything in runs/table1.
 Expected: both MultiRes ahead of both U-Nets, MultiRes ahead of MultiRes_unc, as in the paper.

@@ -25,7 +25,7 @@ from absl import app
 from absl.flags import argparse_flags
 from scipy import ndimage
 
-from multires_tf import assembly, errors, runfolder, study
+from multires_tf import assembly, errors, folds, runfolder, study
 from multires_tf.data import geometry, images
 from multires_tf.steps import predict
 
@@ -107,17 +107,25 @@ class Phantom:
         return found
 
 
-def measure(data: pathlib.Path, root: pathlib.Path, samples: int) -> list[str]:
-    """Predicts the test subjects as they are and changed, and returns a Markdown table."""
-    run = runfolder.RunFolder(root / ARMS[0].name)
+def measure(data: pathlib.Path, places: Sequence[pathlib.Path], samples: int) -> list[str]:
+    """Predicts the test subjects as they are and changed, and returns a Markdown table.
+
+    Args:
+        data: cohort of phantoms, a folder or a table in it.
+        places: the folder that holds the run folder, or those of all folds.
+        samples: draws of each prediction.
+    """
+    phantoms = data if data.is_dir() else data.parent
+    runs = [runfolder.RunFolder(place / ARMS[0].name) for place in places]
+    tested = [(run, name) for run in runs for name in assembly.subjects(run, "test")]
     lines = [
         "| subject | what | epistemic, HU | as in the normal subject | ratio |",
         "|---" * 5 + "|",
     ]
     ratios = []
-    for name in assembly.subjects(run, "test"):
-        phantom = Phantom(data / name)
-        maps = {kind: _predicted(phantom, name, kind, run.root, root, samples) for kind in KINDS}
+    for run, name in tested:
+        phantom = Phantom(phantoms / name)
+        maps = {kind: _predicted(phantom, name, kind, run.root, samples) for kind in KINDS}
         ratios.append((name, _ratio(phantom, maps["normal"]["aleatoric"])))
         for kind in KINDS[1:]:
             region = phantom.regions()[kind]
@@ -145,9 +153,9 @@ def _predicted(
     name: str,
     kind: str,
     run: pathlib.Path,
-    root: pathlib.Path,
     samples: int,
 ) -> dict[str, np.ndarray]:
+    root = run.parent
     source = root / "changed" / name / f"{kind}.nii.gz"
     if not source.exists():
         images.write(phantom.changed(kind), source, grid=phantom.grid)
@@ -166,13 +174,17 @@ def main() -> None:
         parser = argparse_flags.ArgumentParser(allow_abbrev=False)
         parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("runs/phantom"))
         parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path("runs/uncertainty"))
+        text = "test every phantom once, in one of K folds of a cohort that names no splits"
+        parser.add_argument("--folds", type=int, metavar="K", help=text)
         parser.add_argument("--samples", type=int, default=20, help="draws of each prediction")
         return parser.parse_args(argv[1:])
 
     def experiment(chosen: argparse.Namespace) -> int:
         try:
-            study.run(ARMS, data=chosen.data, root=chosen.root, verbs=VERBS)
-            lines = measure(chosen.data, chosen.root, chosen.samples)
+            cut = None if chosen.folds is None else study.folds_of(ARMS, chosen.folds)
+            study.run(ARMS, data=chosen.data, root=chosen.root, verbs=VERBS, cut=cut)
+            places = folds.need(chosen.root, chosen.folds)
+            lines = measure(chosen.data, places, chosen.samples)
         except errors.UserError as error:
             print(error, file=sys.stderr)
             return 2

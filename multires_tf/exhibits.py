@@ -1,7 +1,8 @@
 """What a study shows of its finished arms: a table, Figures 2 and 3, and whether to trust them.
 
-Each takes the arms' run folders by name and a folder, writes its files there, and returns the lines
-to print. Subjects, slices and windows are the same for all arms.
+Each takes the arms' run folders by name (of an arm one, or one for each fold) and a folder, writes
+its files there, and returns the lines to print. Subjects, slices and windows are the same for all
+arms.
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from multires_tf import comparison, config, errors, progress, runfolder, tables
+from multires_tf import comparison, errors, folds, pooling, progress, runfolder, tables
 from multires_tf.measure import arms, figures, reliability, statistics, study_page
-
-Runs = Mapping[str, runfolder.RunFolder]
+from multires_tf.pooling import Runs
 
 
 def summary(columns: Sequence[str]) -> Callable[[Runs, pathlib.Path], list[str]]:
@@ -25,33 +25,19 @@ def summary(columns: Sequence[str]) -> Callable[[Runs, pathlib.Path], list[str]]
 
     Args:
         columns: scores of `evaluate`, means over the test subjects; val_mae_hu, the best
-            validation MAE in HU; best_step, its step; training_seconds.
+            validation MAE in HU; best_step, its step; training_seconds. The last three are means
+            over the folds, if there are any.
     """
 
     def exhibit(runs: Runs, folder: pathlib.Path) -> list[str]:
         lines = _head(("arm", *columns))
-        for name, run in runs.items():
-            found = _numbers(run)
+        for name, own in runs.items():
+            found = pooling.numbers(own)
             lines.append(_line([name, *(_cell(found.get(column)) for column in columns)]))
         runfolder.write_text(folder / "summary.md", "\n".join(lines) + "\n")
         return lines
 
     return exhibit
-
-
-def _numbers(run: runfolder.RunFolder) -> dict[str, float | None]:
-    """Of training, and of the test subjects if they were scored."""
-    rows = tables.numbers(run.need(run.history, "train"), "train")
-    last = rows[-1] if rows else {}
-    found = {
-        "val_mae_hu": last.get("best_val_mae_hu"),
-        "best_step": last.get("best_step"),
-        "training_seconds": sum(row["seconds"] for row in rows),
-    }
-    if run.scores_json.exists():
-        comparison.refuse_stale_scores(run)
-        found |= runfolder.read_json(run.scores_json, "evaluate")["mean"]
-    return found
 
 
 def _cell(value: float | None) -> str:
@@ -64,16 +50,26 @@ def _cell(value: float | None) -> str:
 def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
     """Table 1: `table1.md`, `table1.csv` (an arm a row) and `table1_pairs.csv` (paired tests).
 
+    With folds it is over the test subjects of all of them.
+
     Raises:
         errors.UserError: an arm was not scored, or not on the same subjects, or one twice, or the
             arms were prepared or trained for a different time.
     """
-    _check_alike(runs)
-    found = [arms.ScoredArm(name, _parameters(run), _scores(run)) for name, run in runs.items()]
+    pooling.refuse_unlike(runs)
+    found = [
+        arms.ScoredArm(name, pooling.parameters(own), pooling.scores(own))
+        for name, own in runs.items()
+    ]
     try:
         text = arms.markdown(found)
     except ValueError as error:
         raise errors.UserError(f"{folder}: {error}; run 'evaluate' for both arms again") from None
+    count = len(next(iter(runs.values())))
+    if count > 1:
+        text += (
+            f"\n\nTested in {count} folds: subjects of one fold share a network, which p ignores."
+        )
     tables.write(folder / "table1.csv", arms.rows(found))
     tables.write(folder / "table1_pairs.csv", arms.pair_rows(found))
     runfolder.write_text(folder / "table1.md", text + "\n")
@@ -83,10 +79,13 @@ def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
 def figure2(runs: Runs, folder: pathlib.Path) -> list[str]:
     """Figure 2: MR, CT, every arm's pCT and below it its residual, in `figure2.png`.
 
-    Shown is the test subject whose MAE is the median of the last arm's.
+    Shown is the test subject whose MAE is the median of the last arm's, by the networks of the fold
+    that tests it.
     """
-    subject = _median_subject(list(runs.values())[-1])
-    pairs = {name: comparison.load(run, subject) for name, run in runs.items()}
+    last = list(runs.values())[-1]
+    subject = pooling.median_subject(last)
+    fold = last.index(pooling.tested(last)[subject])
+    pairs = {name: comparison.load(own[fold], subject) for name, own in runs.items()}
     first = next(iter(pairs.values()))
     top = [(figures.MR, first.mr), (figures.CT, first.ct_hu)]
     below: list[tuple[figures.Look, np.ndarray] | None] = [None, None]
@@ -107,17 +106,19 @@ def figure3(runs: Runs, folder: pathlib.Path) -> list[str]:
     Raises:
         errors.UserError: that arm's network has not both uncertainties.
     """
-    name, run = list(runs.items())[-1]
+    name, own = list(runs.items())[-1]
+    testing = pooling.tested(own)
     histograms = {part: reliability.JointHistogram() for part in ("epistemic", "aleatoric")}
-    for subject in progress.bar(list(_scores(run)), words="figure 3"):
-        pair = comparison.load(run, subject)
+    for subject in progress.bar(list(testing), words="figure 3"):
+        pair = comparison.load(testing[subject], subject)
         for part, histogram in histograms.items():
             if part not in pair.sd_hu:
                 raise errors.UserError(f"arm {name}: no {part} map; give an arm with uncertainty")
             histogram.add(pair.sd_hu[part][pair.body], (pair.pct_hu - pair.ct_hu)[pair.body])
     path = folder / "figure3.png"
     _write(path, figures.uncertainty_against_error(list(histograms.items())))
-    pair = comparison.load(run, _median_subject(run))
+    subject = pooling.median_subject(own)
+    pair = comparison.load(testing[subject], subject)
     shown = (
         (figures.ABSOLUTE_ERROR, np.abs(pair.pct_hu - pair.ct_hu)),
         (figures.EPISTEMIC, pair.sd_hu["epistemic"]),
@@ -131,9 +132,10 @@ def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
     """Do the 90 % intervals cover 90 %? Before and after calibration, by region, for every arm.
 
     Writes `trust.csv` and `trust.md`: share of the voxels of all test subjects inside, with the
-    95 % interval of a bootstrap over subjects, and the other measures over all their voxels.
+    95 % interval of a bootstrap over subjects, and the other measures over all their voxels, but
+    for those that several folds' files do not tell.
     """
-    rows = [row for name, run in runs.items() for row in _trust(name, run)]
+    rows = [row for name, own in runs.items() for row in _trust(name, own)]
     tables.write(folder / "trust.csv", rows)
     heads = ("arm", "maps", "region", "interval", "inside 90 %", "bootstrap", "ZMS", "ENCE", "AUSE")
     lines = _head(heads)
@@ -154,21 +156,17 @@ _INTERVALS = {
 }
 
 
-def _trust(name: str, run: runfolder.RunFolder) -> list[dict[str, Any]]:
-    comparison.refuse_stale_scores(run)
-    path = run.need(run.reliability_csv, "evaluate")
-    table = tables.numbers(path, "evaluate", words=("subject", "maps", "region"))
-    path = run.reliability_json
-    pooled = runfolder.read_json(path, "evaluate") if path.exists() else {}
+def _trust(name: str, own: pooling.Folds) -> list[dict[str, Any]]:
+    table = pooling.reliability(own)
     found = []
     for maps, region in dict.fromkeys((row["maps"], row["region"]) for row in table):
-        own = [row for row in table if (row["maps"], row["region"]) == (maps, region)]
-        measures = pooled.get(maps, {}).get(region, {}).get("measures", {})
+        rows = [row for row in table if (row["maps"], row["region"]) == (maps, region)]
+        measures = pooling.voxel_measures(own, rows)
         for column, interval in _INTERVALS.items():
-            shares = [_or_nan(row.get(column)) for row in own]
+            shares = [_or_nan(row.get(column)) for row in rows]
             if not np.isfinite(shares).any():
                 continue
-            voxels = [_or_nan(row["voxels"]) for row in own]
+            voxels = [_or_nan(row["voxels"]) for row in rows]
             inside, low, high = statistics.share_over_subjects(shares, voxels)
             row: dict[str, Any] = {
                 "arm": name,
@@ -201,63 +199,17 @@ def page(_: Runs, folder: pathlib.Path) -> list[str]:
         )
         for path, title in paths.items()
     ]
-    found = sorted(folder.glob("*/report/index.html"))
-    reports = {path.parts[-3]: path.relative_to(folder).as_posix() for path in found}
+    places = [folder, *folds.found(folder)]
+    found = [path for place in places for path in sorted(place.glob("*/report/index.html"))]
+    paths_there = [path.relative_to(folder) for path in found]
+    reports = {path.parents[1].as_posix(): path.as_posix() for path in paths_there}
     text = study_page.render(folder.resolve().name, sections, reports)
     runfolder.write_text(folder / "index.html", text)
     return [str(folder / "index.html")]
 
 
-def _check_alike(runs: Runs) -> None:
-    """Arms are compared at one budget, on volumes made in one way; the seed may differ."""
-    prepared = [key for key in config.PREPARED if key != "seed"]
-    settings = {name: config.parse(run.need(run.config, "prepare")) for name, run in runs.items()}
-    first, *others = settings
-    for other in others:
-        ours, theirs = settings[other], settings[first]
-        difference = config.first_difference(ours, theirs, prepared)
-        if not difference and ours.train.steps != theirs.train.steps:
-            difference = f"train.steps: {theirs.train.steps}, not {ours.train.steps}"
-        if difference:
-            reason = f"arm {first} has {difference} as in arm {other}"
-            raise errors.UserError(f"{runs[other].config}: {reason}; run both alike")
-
-
-def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
-    """Scores by subject.
-
-    Raises:
-        errors.UserError: not evaluated yet or not since, damaged, or a subject scored twice.
-    """
-    comparison.refuse_stale_scores(run)
-    path = run.need(run.scores_csv, "evaluate")
-    found: dict[str, dict[str, float]] = {}
-    for row in tables.numbers(path, "evaluate", words=("subject", "split")):
-        subject = row["subject"]
-        if subject in found:
-            raise errors.UserError(
-                f"{path}: subject {subject} is scored twice; run 'evaluate' again"
-            )
-        found[subject] = {k: _or_nan(v) for k, v in row.items() if k not in ("subject", "split")}
-    if not found:
-        raise errors.UserError(f"{path}: no subject in it; run 'evaluate' again")
-    return found
-
-
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _parameters(run: runfolder.RunFolder) -> int | None:
-    if not run.provenance.exists():
-        return None
-    return runfolder.read_json(run.provenance, "train").get("trainable_parameters")
-
-
-def _median_subject(run: runfolder.RunFolder) -> str:
-    """The subject in the middle by MAE; of two, the better."""
-    by_mae = sorted((scores["mae_hu"], subject) for subject, scores in _scores(run).items())
-    return by_mae[(len(by_mae) - 1) // 2][1]
 
 
 def _picture(

@@ -1,7 +1,8 @@
 """A study: arms (one config each) taken through the verbs, and their numbers side by side.
 
 What experiments are written in. Every verb runs in a process of its own, as a user would run it, so
-that arms cannot disturb each other; a finished arm is skipped by the verbs themselves.
+that arms cannot disturb each other; a finished arm is skipped by the verbs themselves. With folds
+every arm has a run in each of them, and is shown as one.
 """
 
 from __future__ import annotations
@@ -9,59 +10,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import os
 import pathlib
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from absl import app
 from absl.flags import argparse_flags
 
-from multires_tf import cluster, config, errors, runfolder
+from multires_tf import cluster, config, errors, folds, jobs, pooling, runfolder
+from multires_tf.data import cohort
+from multires_tf.jobs import Arm
+from multires_tf.pooling import Runs
 
-CONFIGS = pathlib.Path("configs")
-Runs = Mapping[str, runfolder.RunFolder]
 # From the finished runs and the folder of the study to the lines to print, files written there.
 Exhibit = Callable[[Runs, pathlib.Path], Sequence[str]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    """One config of a study.
-
-    Attributes:
-        name: of its run folder.
-        experiment: a file of configs/, without suffix.
-        overlays: files of configs/overlays/, without suffix.
-        sets: further settings, key=value.
-        trained_as: an earlier arm of the same config whose trained network this one takes, for arms
-            that differ in prediction alone.
-        predict: flags of `predict`.
-    """
-
-    name: str
-    experiment: str
-    overlays: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
-    trained_as: str = ""
-    predict: tuple[str, ...] = ()
-
-    def load(self) -> config.Config:
-        """Its config."""
-        overlays = [CONFIGS / "overlays" / f"{name}.yaml" for name in self.overlays]
-        return config.load(CONFIGS / f"{self.experiment}.yaml", overlays, self.sets)
-
-    @property
-    def flags(self) -> list[str]:
-        """The arm as flags of the command line."""
-        flags = ["--config", str(CONFIGS / f"{self.experiment}.yaml")]
-        for overlay in self.overlays:
-            flags += ["--overlay", str(CONFIGS / "overlays" / f"{overlay}.yaml")]
-        for setting in self.sets:
-            flags += ["--set", setting]
-        return flags
 
 
 def main(
@@ -86,6 +48,8 @@ def main(
         parser.add_argument("--root", type=pathlib.Path, default=root)
         names = [arm.name for arm in arms]
         parser.add_argument("--only", action="append", choices=names, help="an arm; repeatable")
+        text = "test every subject once, in one of K folds of a cohort that names no splits"
+        parser.add_argument("--folds", type=int, metavar="K", help=text)
         text = "key=value for all arms; repeatable"
         parser.add_argument("--set", dest="sets", action="append", default=[], help=text)
         text = "run nothing: show what the runs of all arms have come to"
@@ -95,11 +59,8 @@ def main(
         return parser.parse_args(argv[1:])
 
     def experiment(chosen: argparse.Namespace) -> int:
-        asked = [
-            dataclasses.replace(arm, sets=(*arm.sets, *chosen.sets))
-            for arm in arms
-            if not chosen.only or arm.name in chosen.only
-        ]
+        every = [dataclasses.replace(arm, sets=(*arm.sets, *chosen.sets)) for arm in arms]
+        asked = [arm for arm in every if not chosen.only or arm.name in chosen.only]
         try:
             if not chosen.show:
                 run(
@@ -108,8 +69,9 @@ def main(
                     root=chosen.root,
                     verbs=verbs,
                     scheduler=chosen.cluster,
+                    cut=None if chosen.folds is None else folds_of(every, chosen.folds),
                 )
-            for line in show(asked, root=chosen.root, exhibits=exhibits):
+            for line in show(asked, root=chosen.root, exhibits=exhibits, count=chosen.folds):
                 print(line)
         except errors.UserError as error:
             print(error, file=sys.stderr)
@@ -119,6 +81,23 @@ def main(
     app.run(experiment, flags_parser=parse)
 
 
+def folds_of(arms: Sequence[Arm], count: int) -> folds.Cut:
+    """How the cohort is cut for all arms alike, whichever of them are asked for.
+
+    Seeds may differ from arm to arm; that of the first is the folds'.
+
+    Raises:
+        errors.UserError: arms want other proportions of the splits.
+    """
+    first, *others = (arm.load() for arm in arms)
+    for arm, other in zip(arms[1:], others, strict=True):
+        difference = config.first_difference(other, first, ("cohort",))
+        if difference:
+            reason = f"arm {arms[0].name} has {difference} as in arm {arm.name}"
+            raise errors.UserError(f"--folds: {reason}; folds are the same for all arms")
+    return folds.Cut(count, first.seed, first.cohort.split)
+
+
 def run(
     arms: Sequence[Arm],
     *,
@@ -126,90 +105,67 @@ def run(
     root: pathlib.Path,
     verbs: Sequence[str],
     scheduler: str | None = None,
+    cut: folds.Cut | None = None,
 ) -> None:
     """Takes every arm through the verbs; arms that borrow a trained network follow the others.
 
     Args:
         arms: with names of their own.
         data: the cohort, the same for all.
-        root: folder of the run folders.
+        root: folder of the run folders, or of the folds that hold them.
         verbs: of the command line, in their order.
         scheduler: address of a Dask scheduler that gets the arms; None: one after the other here.
+        cut: of the cohort into folds, in each of which every arm has a run; None: no folds.
 
     Raises:
-        errors.UserError: a verb failed; its own message is on stderr above, or the worker's.
+        errors.UserError: a verb failed; its own message is on stderr above, or the worker's. The
+            cohort cannot be cut so, or root holds runs of another kind.
     """
-    own = [arm for arm in arms if not arm.trained_as]
-    prepared_as = _prepared_alike(own) if "prepare" in verbs else {}
-    firsts = [arm for arm in own if prepared_as.get(arm.name) == arm.name]
-    without = [verb for verb in verbs if verb != "prepare"]
-    borrowed = [verb for verb in without if verb != "train"]
-    waves = (
-        [_Job(arm, ("prepare",)) for arm in firsts],
-        [_Job(arm, tuple(without if arm in firsts else verbs)) for arm in own],
-        [_Job(arm, tuple(borrowed)) for arm in arms if arm.trained_as],
-    )
-    through_verbs = functools.partial(
-        _through_verbs,
-        prepared_as=prepared_as,
-        data=data.absolute(),
-        root=root.absolute(),
-        here=pathlib.Path.cwd(),
-    )
-    for wave in waves:
+    places = _places(arms, data, root, cut)
+    through_verbs = functools.partial(jobs.through_verbs, here=pathlib.Path.cwd())
+    for wave in _waves(arms, places, verbs):
         for _ in cluster.each(through_verbs, wave, address=scheduler, words="arms"):
             pass
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """An arm and the verbs that it goes through."""
-
-    arm: Arm
-    verbs: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return self.arm.name
-
-
-def _prepared_alike(arms: Sequence[Arm]) -> dict[str, str]:
-    """Names, for each arm, the first whose volumes and splits it would make over again."""
-    found: dict[str, str] = {}
-    firsts: dict[str, config.Config] = {}
+def _places(
+    arms: Sequence[Arm], data: pathlib.Path, root: pathlib.Path, cut: folds.Cut | None
+) -> dict[pathlib.Path, pathlib.Path]:
+    """The folders that get a run of every arm, and the cohort of each; absolute, for workers."""
+    if cut is None:
+        return {place.absolute(): data.absolute() for place in folds.need(root, None)}
     for arm in arms:
-        own = arm.load()
-        alike = (
-            n for n, c in firsts.items() if not config.first_difference(own, c, config.PREPARED)
-        )
-        found[arm.name] = next(alike, arm.name)
-        firsts.setdefault(found[arm.name], own)
-    return found
+        if runfolder.RunFolder(root / arm.name).cohort.exists():
+            reason = f"arm {arm.name} has a run without folds there"
+            raise errors.UserError(f"{root}: {reason}; leave out --folds, or choose another --root")
+    folders = [folder.absolute() for folder in folds.lay_out(data, root, cut)]
+    return {folder: folder / cohort.TABLE for folder in folders}
 
 
-def _through_verbs(
-    job: _Job,
-    *,
-    prepared_as: Mapping[str, str],
-    data: pathlib.Path,
-    root: pathlib.Path,
-    here: pathlib.Path,
-) -> None:
-    """Takes one arm through verbs, here or on a cluster's worker; `here` has the configs."""
-    arm = job.arm
-    if arm.trained_as:
-        _take_training(root / arm.trained_as, root / arm.name)
-    elif "prepare" in job.verbs:
-        _take_volumes(root / prepared_as[arm.name], root / arm.name)
-    for verb in job.verbs:
-        command = [sys.executable, "-m", "multires_tf", verb, "--workdir", str(root / arm.name)]
-        if verb in ("prepare", "train"):
-            command += arm.flags
-        if verb == "prepare":
-            command += ["--data", str(data)]
-        if verb == "predict":
-            command += arm.predict
-        if subprocess.run(command, cwd=here).returncode:
-            raise errors.UserError(f"arm {arm.name}: '{verb}' failed; mend it and run again")
+def _waves(
+    arms: Sequence[Arm], places: Mapping[pathlib.Path, pathlib.Path], verbs: Sequence[str]
+) -> tuple[list[jobs.Job], list[jobs.Job], list[jobs.Job]]:
+    """Jobs that need nothing of one another, in three waves that build on those before.
+
+    The first prepares what others take, the second does all the rest of the arms that train, the
+    third all of those that borrow.
+    """
+    own = [arm for arm in arms if not arm.trained_as]
+    prepared_in = jobs.prepared_in(own, list(places)) if "prepare" in verbs else {}
+    without = tuple(verb for verb in verbs if verb != "prepare")
+    borrowed = tuple(verb for verb in without if verb != "train")
+    first: list[jobs.Job] = []
+    second: list[jobs.Job] = []
+    third: list[jobs.Job] = []
+    for place, data in places.items():
+        for arm in own:
+            run, volumes = place / arm.name, prepared_in.get(place / arm.name)
+            if volumes == run:
+                first.append(jobs.Job(arm, place, data, ("prepare",)))
+            rest = without if volumes == run else tuple(verbs)
+            second.append(jobs.Job(arm, place, data, rest, volumes))
+        third += [jobs.Job(arm, place, data, borrowed) for arm in arms if arm.trained_as]
+    return first, second, third
 
 
 def show(
@@ -217,13 +173,22 @@ def show(
     *,
     root: pathlib.Path,
     exhibits: Sequence[Exhibit],
+    count: int | None = None,
 ) -> list[str]:
     """Returns the lines of all exhibits of finished arms.
 
+    Args:
+        arms: to show, with names of their own.
+        root: folder of the run folders, or of the folds that hold them.
+        exhibits: tables and figures of these arms together.
+        count: of the folds; None: there are none.
+
     Raises:
-        errors.UserError: an arm has no run, or its subjects were split otherwise.
+        errors.UserError: there are other folds, an arm has no run, its subjects were split
+            otherwise, or its folds are of unlike configs.
     """
-    runs = {arm.name: runfolder.RunFolder(root / arm.name) for arm in arms}
+    places = folds.need(root, count)
+    runs = {a.name: [runfolder.RunFolder(place / a.name) for place in places] for a in arms}
     check(runs)
     lines = []
     for exhibit in exhibits:
@@ -232,13 +197,19 @@ def show(
 
 
 def check(runs: Runs) -> None:
-    """Refuses to compare what cannot be compared.
+    """Refuses to compare what cannot be compared, fold by fold.
 
     Raises:
-        errors.UserError: an arm has no run, or its subjects were split otherwise.
+        errors.UserError: an arm has no run, its subjects were split otherwise, or its folds are of
+            unlike configs.
     """
-    from multires_tf.data import cohort
+    for fold in zip(*runs.values(), strict=True):
+        named = zip(runs, fold, strict=True)
+        _check_fold({folds.label(name, run.root): run for name, run in named})
+    pooling.refuse_unlike_folds(runs)
 
+
+def _check_fold(runs: Mapping[str, runfolder.RunFolder]) -> None:
     splits = {}
     for name, run in runs.items():
         if not run.cohort.exists():
@@ -251,25 +222,3 @@ def check(runs: Runs) -> None:
             where = (f"'{splits[arm].get(min(odd), 'absent')}' in {arm}" for arm in (first, other))
             reason = f"subject {min(odd)} is {' but '.join(where)}"
             raise errors.UserError(f"arm {other}: {reason}; prepare both from one cohort")
-
-
-def _take_volumes(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Links what another arm has prepared, so that `prepare` finds it done."""
-    for name in ("volumes", "qa"):
-        if (source / name).exists() and not (target / name).exists():
-            with runfolder.replacing(target / name) as beside:
-                shutil.copytree(source / name, beside, copy_function=os.link)
-
-
-# What makes a run trained; the predictions and scores are the arm's own.
-_TRAINED = ("config.yaml", "cohort.csv", "volumes", "checkpoints", "history.csv", "provenance.json")
-
-
-def _take_training(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Links a trained run into the folder of an arm that predicts otherwise."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in _TRAINED:
-        if not (source / name).exists():
-            raise errors.UserError(f"{source / name}: not there yet; run that arm first")
-        if not (target / name).exists():
-            (target / name).symlink_to(os.path.relpath((source / name).resolve(), target.resolve()))

@@ -190,6 +190,30 @@ def test_a_cohort_prepared_by_two_workers_of_which_one_is_killed(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_folds_of_a_study_by_two_workers(tmp_path):
+    run("phantom", "--out", tmp_path / "data", "--subjects", 4, "--seed", 1, "--spacing_mm", 14)
+    table = tmp_path / "data" / "cohort.csv"
+    rows = [line.split(",")[:3] for line in table.read_text().splitlines()]
+    table.write_text("".join(",".join(row) + "\n" for row in rows))
+    arms = [study.Arm("one", "multires_unc", ("tiny",), ("register=none",))]
+    with two_workers(tmp_path) as (address, _):
+        study.run(
+            arms,
+            data=tmp_path / "data",
+            root=tmp_path / "runs",
+            verbs=("prepare", "train", "predict", "evaluate"),
+            scheduler=address,
+            cut=study.folds_of(arms, 2),
+        )
+    shown = [exhibits.table1, exhibits.figure2, exhibits.figure3, exhibits.trust, exhibits.page]
+    lines = study.show(arms, root=tmp_path / "runs", exhibits=shown, count=2)
+    assert "4 test subjects, mean ± sd over them." in lines
+    volumes = [tmp_path / "runs" / fold / "one" / "volumes" for fold in ("fold1", "fold2")]
+    one, two = (next(folder.rglob("ct.ome.zarr/.zattrs")) for folder in volumes)
+    assert one.samefile(two)
+
+
+@pytest.mark.slow
 def test_the_arms_of_a_study_by_two_workers(tmp_path):
     run("phantom", "--out", tmp_path / "data", "--subjects", 3, "--seed", 1, "--spacing_mm", 14)
     arms = [

@@ -3,28 +3,18 @@
 import csv
 import io
 import json
-import pathlib
 import re
-import shutil
 
-import numpy as np
 import pytest
+import scored_runs
 from matplotlib import image as png
 
-from multires_tf import comparison, config, errors, exhibits, runfolder
+from multires_tf import comparison, config, errors, exhibits
 
-CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 MAE_HU = {
     "net_a": {"s1": 10.0, "s2": 30.0, "s3": 20.0},
     "net_b": {"s1": 8.0, "s2": 25.0, "s3": 19.0},
 }
-
-
-def _table(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @pytest.fixture
@@ -32,29 +22,19 @@ def runs(tmp_path):
     """Two scored arms."""
     found = {}
     for name, scores in MAE_HU.items():
-        run = found[name] = runfolder.RunFolder(tmp_path / name)
-        run.root.mkdir()
-        rows = [
-            {"subject": s, "split": "test", "mae_hu": v, "mse_hu2": v * v, "mae_air_hu": ""}
-            for s, v in scores.items()
-        ]
-        _table(run.scores_csv, rows)
-        made = comparison.scored(run, list(scores))
-        run.scores_json.write_text(json.dumps({"mean": {"mae_hu": 7.125}, "made": made}))
-        shutil.copy(CONFIGS / "base.yaml", run.config)
-        run.provenance.write_text(json.dumps({"trainable_parameters": 2_538_700}))
+        found[name] = [scored_runs.scored(tmp_path / name, scores)]
     return found
 
 
 def test_a_summary_has_a_row_an_arm_and_empty_cells_where_nothing_is_known(runs, tmp_path):
     history = "step,loss,seconds,best_val_mae_hu,best_step\n10,2.5,1.5,,\n"
-    runs["net_a"].history.write_text(history)  # no validation yet
-    runs["net_b"].history.write_text(history + "20,1.2,2.25,80.52,20\n")
-    runs["net_a"].scores_json.unlink()
+    runs["net_a"][0].history.write_text(history)  # no validation yet
+    runs["net_b"][0].history.write_text(history + "20,1.2,2.25,80.52,20\n")
+    runs["net_a"][0].scores_json.unlink()
     shown = exhibits.summary(("val_mae_hu", "best_step", "training_seconds", "mae_hu"))
     lines = shown(runs, tmp_path)
     assert lines[0] == "| arm | val_mae_hu | best_step | training_seconds | mae_hu |"
-    assert lines[2:] == ["| net_a |  |  | 1.50 |  |", "| net_b | 80.5 | 20 | 3.75 | 7.12 |"]
+    assert lines[2:] == ["| net_a |  |  | 1.50 |  |", "| net_b | 80.5 | 20 | 3.75 | 17.3 |"]
     assert (tmp_path / "summary.md").read_text().splitlines() == lines
 
 
@@ -70,8 +50,8 @@ def test_table_1_is_written_for_people_and_for_programs(runs, tmp_path):
 
 @pytest.mark.parametrize("setting", ["train.steps=7", "register=none", "spacing_mm=[2, 2, 2]"])
 def test_arms_of_another_budget_or_preparation_make_no_table(runs, tmp_path, setting):
-    other = config.load(CONFIGS / "base.yaml", sets=[setting])
-    runs["net_b"].config.write_text(config.dump(other))
+    other = config.load(scored_runs.BASE, sets=[setting])
+    runs["net_b"][0].config.write_text(config.dump(other))
     key = setting.split("=")[0]
     with pytest.raises(errors.UserError, match=f"net_b.config.yaml: arm net_a has {key}: "):
         exhibits.table1(runs, tmp_path)
@@ -80,8 +60,8 @@ def test_arms_of_another_budget_or_preparation_make_no_table(runs, tmp_path, set
 def test_the_page_of_a_study_holds_what_its_exhibits_left(runs, tmp_path):
     exhibits.table1(runs, tmp_path)
     (tmp_path / "figure2.png").write_bytes(b"png")
-    runs["net_a"].report.parent.mkdir(parents=True)
-    runs["net_a"].report.write_text("report")
+    runs["net_a"][0].report.parent.mkdir(parents=True)
+    runs["net_a"][0].report.write_text("report")
     (tmp_path / "summary.md").write_text("| arm |\n|---|\n| <b>net</b> |\n")
     assert exhibits.page(runs, tmp_path) == [str(tmp_path / "index.html")]
     text = (tmp_path / "index.html").read_text()
@@ -92,7 +72,7 @@ def test_the_page_of_a_study_holds_what_its_exhibits_left(runs, tmp_path):
 
 
 def test_scores_of_other_predictions_or_another_checkpoint_are_refused(runs, tmp_path):
-    facts = runs["net_b"].prediction("s2") / "prediction.json"
+    facts = runs["net_b"][0].prediction("s2") / "prediction.json"
     facts.parent.mkdir(parents=True)
     facts.write_text("{}")
     stale = r"net_b.scores.json: older than the predictions; run 'evaluate' again"
@@ -100,14 +80,14 @@ def test_scores_of_other_predictions_or_another_checkpoint_are_refused(runs, tmp
         exhibits.table1(runs, tmp_path)
     facts.unlink()
     exhibits.table1(runs, tmp_path)
-    runs["net_b"].checkpoints.mkdir()
-    (runs["net_b"].checkpoints / "best.npz").write_bytes(b"trained on")
+    runs["net_b"][0].checkpoints.mkdir()
+    (runs["net_b"][0].checkpoints / "best.npz").write_bytes(b"trained on")
     with pytest.raises(errors.UserError, match=stale):
         exhibits.table1(runs, tmp_path)
 
 
 def test_a_subject_scored_twice_is_refused(runs, tmp_path):
-    path = runs["net_b"].scores_csv
+    path = runs["net_b"][0].scores_csv
     path.write_text(path.read_text() + "s2,test,25.0,625.0,\r\n")
     with pytest.raises(
         errors.UserError, match=r"scores.csv: subject s2 is scored twice; run 'eval"
@@ -117,7 +97,7 @@ def test_a_subject_scored_twice_is_refused(runs, tmp_path):
 
 
 def test_an_arm_that_was_not_scored_and_one_scored_on_others(runs, tmp_path):
-    path = runs["net_b"].scores_csv
+    path = runs["net_b"][0].scores_csv
     whole = path.read_text()
     path.write_text(whole.replace("s3", "s4"))
     with pytest.raises(errors.UserError, match=r"subject s3 is scored in only one of net_a, net_b"):
@@ -137,24 +117,7 @@ def loaded(monkeypatch):
 
     def load(run, subject):
         asked.append((run.root.name, subject))
-        shape = (6, 5, 4)
-        ct_hu = np.zeros(shape, np.float32)
-        ct_hu[2, 3] = 900.0
-        full = np.ones(shape, bool)
-        offset = 50.0 if run.root.name == "net_a" else 10.0
-        sd_hu = {"aleatoric": np.full(shape, 60.0), "epistemic": np.full(shape, 5.0)}
-        sd_hu["total"] = np.hypot(*sd_hu.values())
-        return comparison.Comparison(
-            subject=subject,
-            spacing_mm=(2.0, 2.0, 2.0),
-            mr=np.full(shape, 0.5, np.float32),
-            ct_hu=ct_hu,
-            pct_hu=ct_hu + offset,
-            body=full,
-            field=full,
-            sd_hu=sd_hu,
-            calibration=None,
-        )
+        return scored_runs.comparison_of(run, subject)
 
     monkeypatch.setattr(comparison, "load", load)
     return asked
@@ -207,7 +170,7 @@ def test_figure_3_needs_both_uncertainties(runs, tmp_path, loaded, monkeypatch):
 
 
 def test_trust_pools_voxels_and_tells_before_from_after(runs, tmp_path):
-    run = runs["net_a"]
+    run = runs["net_a"][0]
     common = {"region": "bone", "zms": 1.0}
     rows = [
         {
@@ -243,9 +206,9 @@ def test_trust_pools_voxels_and_tells_before_from_after(runs, tmp_path):
             "conformal_hu_90": 0.5,
         },
     ]
-    _table(run.reliability_csv, rows)
+    scored_runs.table(run.reliability_csv, rows)
     run.reliability_json.write_text(json.dumps({"raw": {"bone": {"measures": {"zms": 2.5}}}}))
-    lines = exhibits.trust({"net_a": run}, tmp_path)
+    lines = exhibits.trust({"net_a": [run]}, tmp_path)
     assert lines[2] == "| net_a | raw | bone | Gaussian | 70.0 % | 40.0 % to 80.0 % | 2.50 |  |  |"
     assert (
         lines[3] == "| net_a | calibrated | bone | Gaussian | 90.0 % | 90.0 % to 90.0 % |  |  |  |"

@@ -51,4 +51,4 @@ def test_its_verbs_are_files(experiment):
 def test_its_command_line_says_what_it_takes(name):
     command = [sys.executable, "-m", f"experiments.{name}", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0 and "--data" in done.stdout
+    assert done.returncode == 0 and "--data" in done.stdout and "--folds" in done.stdout

@@ -44,12 +44,15 @@ FLOORS = (
         "calibration",
         "outputs",
         "comparison",
+        "folds",
+        "pooling",
         "exhibits",
         "intake",
         "predictor",
         "preparer",
     ),  # joints: in this order
     ("steps",),  # never each other
+    ("jobs",),
     ("study",),
     ("cli",),
     ("__main__",),

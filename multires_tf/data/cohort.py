@@ -227,9 +227,9 @@ def draw_splits(
 ) -> list[Subject]:
     """Gives a split to every subject that has none; splits that are given stay.
 
-    The counts follow the proportions over all subjects that are in a split at all, and from three
-    subjects up each split with a share has at least one. Which subject goes where depends only on
-    the seed and the names.
+    The counts follow the proportions over all subjects that are in a split at all, and each split
+    with a share has at least one, if there are as many subjects as such splits. Which subject goes
+    where depends only on the seed and the names.
     """
     without = sorted(one.subject for one in subjects if not one.split)
     counts = _counts(sum(one.split != "none" for one in subjects), proportions)
@@ -256,8 +256,9 @@ def _counts(total: int, proportions: Sequence[int]) -> dict[str, int]:
     by_remainder = sorted(range(3), key=lambda index: counts[index] - exact[index])
     for index in by_remainder[: total - sum(counts)]:
         counts[index] += 1
+    enough = total >= sum(share > 0 for share in proportions)
     for index, share in enumerate(proportions):
-        if total >= 3 and share > 0 and counts[index] == 0:
+        if enough and share > 0 and counts[index] == 0:
             counts[counts.index(max(counts))] -= 1
             counts[index] = 1
     return dict(zip(DRAWN_SPLITS, counts, strict=True))

@@ -204,6 +204,11 @@ def test_one_and_two_subjects_train():
     assert counts(cohort.draw_splits(subjects("", ""), (22, 5, 5), 0)) == {"train": 2}
 
 
+def test_two_subjects_are_enough_for_two_splits():
+    placed = cohort.draw_splits(subjects("", "", "none"), (22, 5, 0), 0)
+    assert counts(placed) == {"train": 1, "validation": 1, "none": 1}
+
+
 def test_what_is_written_is_read_back_with_relative_paths(tmp_path):
     touch(tmp_path, "data/a/mr.nii.gz", "data/a/ct.nii.gz", "data/b/mr.nii.gz")
     data = tmp_path / "data"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import shutil
+
 import numpy as np
 import pairs
 import pytest
@@ -51,3 +55,24 @@ def test_a_training_mr_without_a_body_gives_no_landmarks_and_moves_no_other(data
     assert any(line.startswith(f"left out: {bad}: ") for line in partly.value.lines)
     after = {one.subject: one.split for one in cohort.read(run / "cohort.csv")}
     assert after == {**before, bad: "none"}
+
+
+def test_volumes_taken_from_a_run_with_other_training_subjects_are_made_anew(data, tmp_path):
+    """As the folds of a study take them; the run that they are linked from keeps its own."""
+    wanted = pairs.config("intensity.mr_landmarks=nyul", "intensity.mr_bias_field=none")
+    one, other = (runfolder.RunFolder(tmp_path / name) for name in ("one", "other"))
+    subjects = cohort.discover(data)[:2]
+    for run, splits in ((one, ("train", "test")), (other, ("test", "train"))):
+        placed = [
+            dataclasses.replace(subject, split=split)
+            for subject, split in zip(subjects, splits, strict=True)
+        ]
+        cohort.write(tmp_path / f"{run.root.name}.csv", placed)
+    prepare.run(workdir=one.root, config=wanted, data=tmp_path / "one.csv")
+    before = store.open_pyramid(one.volume("000", "mr")).read_all()
+    for name in ("volumes", "qa"):
+        shutil.copytree(one.root / name, other.root / name, copy_function=os.link)
+    prepare.run(workdir=other.root, config=wanted, data=tmp_path / "other.csv")
+    assert one.landmarks.read_text() != other.landmarks.read_text()
+    assert not np.array_equal(store.open_pyramid(other.volume("000", "mr")).read_all(), before)
+    assert np.array_equal(store.open_pyramid(one.volume("000", "mr")).read_all(), before)

@@ -1,0 +1,184 @@
+"""An arm of a study as one: what its run says, or its runs of all folds together.
+
+Every subject is tested in one fold, by a network that has not seen it, so that scores of all folds
+are scores of one and the same arm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from multires_tf import comparison, config, errors, runfolder, tables
+from multires_tf.folds import label
+from multires_tf.measure import statistics
+
+# Of one arm: a single run, or one for each fold.
+Folds = Sequence[runfolder.RunFolder]
+Runs = Mapping[str, Folds]
+
+
+def numbers(folds: Folds) -> dict[str, float]:
+    """Of training, means over the folds; of the test subjects, means over all that were scored.
+
+    Raises:
+        errors.UserError: a run was not trained, or not scored while another was.
+    """
+    # One that is not known of a fold is not known of the arm.
+    found = {
+        key: sum(map(_or_nan, values)) / len(folds)
+        for key, values in _by_key([_training(run) for run in folds]).items()
+    }
+    if any(run.scores_json.exists() for run in folds):
+        by_subject = list(scores(folds).values())
+        for key, values in _by_key(by_subject).items():
+            found[key] = statistics.summarise(values).mean
+    return found
+
+
+def _training(run: runfolder.RunFolder) -> dict[str, float | None]:
+    rows = tables.numbers(run.need(run.history, "train"), "train")
+    last = rows[-1] if rows else {}
+    return {
+        "val_mae_hu": last.get("best_val_mae_hu"),
+        "best_step": last.get("best_step"),
+        "training_seconds": sum(row["seconds"] for row in rows),
+    }
+
+
+def _by_key(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {key: [row.get(key, math.nan) for row in rows] for key in tables.columns(rows)}
+
+
+def scores(folds: Folds) -> dict[str, dict[str, float]]:
+    """Scores of an arm by subject, of all folds.
+
+    Raises:
+        errors.UserError: not evaluated yet or not since, damaged, or a subject scored twice.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for run in folds:
+        own = _scores(run)
+        for subject in own:
+            if subject in found:
+                reason = f"subject {subject} is scored twice, in another fold too"
+                advice = "bring the folds' cohort.csv back and run them again"
+                raise errors.UserError(f"{run.scores_csv}: {reason}; {advice}")
+        found |= own
+    return found
+
+
+def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
+    comparison.refuse_stale_scores(run)
+    path = run.need(run.scores_csv, "evaluate")
+    found: dict[str, dict[str, float]] = {}
+    for row in tables.numbers(path, "evaluate", words=("subject", "split")):
+        subject = row["subject"]
+        if subject in found:
+            raise errors.UserError(
+                f"{path}: subject {subject} is scored twice; run 'evaluate' again"
+            )
+        found[subject] = {k: _or_nan(v) for k, v in row.items() if k not in ("subject", "split")}
+    if not found:
+        raise errors.UserError(f"{path}: no subject in it; run 'evaluate' again")
+    return found
+
+
+def tested(folds: Folds) -> dict[str, runfolder.RunFolder]:
+    """For each scored subject the run that has tested it.
+
+    Raises:
+        errors.UserError: as `scores`.
+    """
+    scores(folds)
+    return {subject: run for run in folds for subject in _scores(run)}
+
+
+def median_subject(folds: Folds) -> str:
+    """The subject in the middle by MAE; of two, the better."""
+    by_mae = sorted((own["mae_hu"], subject) for subject, own in scores(folds).items())
+    return by_mae[(len(by_mae) - 1) // 2][1]
+
+
+def parameters(folds: Folds) -> int | None:
+    """Trainable ones, where a run tells; the networks of all folds are of one config."""
+    for run in folds:
+        if run.provenance.exists():
+            return runfolder.read_json(run.provenance, "train").get("trainable_parameters")
+    return None
+
+
+def reliability(folds: Folds) -> list[dict[str, Any]]:
+    """The rows of `reliability.csv` of all folds: by subject, maps and region.
+
+    Raises:
+        errors.UserError: not evaluated yet or not since, damaged, or a subject in two folds.
+    """
+    for run in folds:
+        comparison.refuse_stale_scores(run)
+    if len(folds) > 1:
+        scores(folds)  # refuses a subject that two folds have tested
+    words = ("subject", "maps", "region")
+    paths = [run.need(run.reliability_csv, "evaluate") for run in folds]
+    return [row for path in paths for row in tables.numbers(path, "evaluate", words=words)]
+
+
+def voxel_measures(folds: Folds, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Measures over all voxels of one kind of maps in one region.
+
+    A run keeps them of its own subjects. Of several, the mean squared z follows from the subjects'
+    own; ENCE and AUSE need the voxels in one order, which no file has.
+
+    Args:
+        folds: of the arm.
+        rows: of `reliability`, of those maps and that region.
+    """
+    if len(folds) == 1:
+        path = folds[0].reliability_json
+        pooled = runfolder.read_json(path, "evaluate") if path.exists() else {}
+        by_region = pooled.get(rows[0]["maps"], {})
+        return by_region.get(rows[0]["region"], {}).get("measures", {})
+    known = [row for row in rows if row.get("zms") is not None and row["voxels"]]
+    voxels = sum(row["voxels"] for row in known)
+    return {"zms": sum(row["zms"] * row["voxels"] for row in known) / voxels} if voxels else {}
+
+
+def refuse_unlike(runs: Runs) -> None:
+    """Arms are compared at one budget, on volumes made in one way; the seed may differ.
+
+    Raises:
+        errors.UserError: they are not alike; names the file and the key.
+    """
+    prepared = [key for key in config.PREPARED if key != "seed"]
+    every = {label(name, run.root): run for name, own in runs.items() for run in own}
+    settings = {name: config.parse(run.need(run.config, "prepare")) for name, run in every.items()}
+    first, *others = settings
+    for other in others:
+        ours, theirs = settings[other], settings[first]
+        difference = config.first_difference(ours, theirs, prepared)
+        if not difference and ours.train.steps != theirs.train.steps:
+            difference = f"train.steps: {theirs.train.steps}, not {ours.train.steps}"
+        if difference:
+            reason = f"arm {first} has {difference} as in arm {other}"
+            raise errors.UserError(f"{every[other].config}: {reason}; run both alike")
+
+
+def refuse_unlike_folds(runs: Runs) -> None:
+    """The folds of an arm are of one config, or a mean over them is of nothing.
+
+    Raises:
+        errors.UserError: they are not; names the file and the key.
+    """
+    for folds in runs.values():
+        first, *others = folds
+        for run in others:
+            ours, theirs = (config.parse(one.need(one.config, "prepare")) for one in (run, first))
+            difference = config.first_difference(ours, theirs)
+            if difference:
+                reason = f"{first.root.parent.name} has {difference} as in {run.root.parent.name}"
+                raise errors.UserError(f"{run.config}: {reason}; run all folds alike")
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
