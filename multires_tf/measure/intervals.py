@@ -1,10 +1,12 @@
-"""From errors on held-out subjects: one scale for both maps, and half-widths per predicted tissue.
+"""From errors on held-out subjects: one scale for both maps, and half-widths by class of voxel.
 
 The scale (Laves et al. 2021, in closed form) makes the mean squared z of the total 1; since both
 parts get the same, their shares of the total stay what they were. Split-conformal half-widths
 (Papadopoulos 2002; Lei et al. 2018) hold the share that they promise whatever the errors'
 distribution, for voxels that could as well have been among those of the fit: voxels of one subject
-resemble each other, so that with few subjects the share in a new one scatters around it.
+resemble each other, so that with few subjects the share in a new one scatters around it. A class is
+a predicted tissue, its uncertain voxels apart: bone that was taken for soft tissue is mostly among
+those, and would else get the half-width of soft tissue that is easy.
 """
 
 from __future__ import annotations
@@ -18,7 +20,11 @@ import numpy as np
 from multires_tf.measure import reliability, tissues
 
 COVERAGES = reliability.COVERAGES
-Widths = dict[str, dict[str, float]]  # by predicted tissue, by coverage ("90")
+Widths = dict[str, dict[str, float]]  # by class, by coverage ("90")
+CLASSES = (*tissues.NAMES, *(f"uncertain_{name}" for name in tissues.NAMES))
+
+# Total deviation as the network gives it, a tenth of water's attenuation.
+_UNCERTAIN_HU = 100.0
 
 # Bins of the errors; a half-width is the upper edge of the bin that it falls into: never too small.
 _HU_EDGES = np.arange(0.0, 8192.0)
@@ -31,14 +37,16 @@ class Calibration:
 
     Attributes:
         scale: factor of both maps of standard deviations; None for a network without any.
+        uncertain_above_hu: scaled total sd above which a voxel is uncertain; None without maps.
         half_widths_hu: half-width in HU of the interval around the pCT.
         half_widths_sd: half-width as a multiple of the scaled total sd; empty without maps.
 
-    Half-widths are by predicted tissue and by coverage in percent ("90"); a tissue that was not
-    predicted in any held-out subject has none.
+    Half-widths are by class and by coverage in percent ("90"); a class of which no held-out subject
+    had a voxel has none.
     """
 
     scale: float | None
+    uncertain_above_hu: float | None
     half_widths_hu: Widths
     half_widths_sd: Widths
 
@@ -53,10 +61,12 @@ class Calibration:
         Raises:
             KeyError, TypeError, ValueError: it did not.
         """
-        scale = found["scale"]
-        if scale is not None and not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"scale is {scale}")
-        return cls(scale, *(_numbers(found[key]) for key in ("half_widths_hu", "half_widths_sd")))
+        for name in ("scale", "uncertain_above_hu"):
+            value = found[name]
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value}")
+        widths = (_numbers(found[name]) for name in ("half_widths_hu", "half_widths_sd"))
+        return cls(found["scale"], found["uncertain_above_hu"], *widths)
 
     def scaled(self, sd_hu: np.ndarray) -> np.ndarray:
         """A map of standard deviations, of any kind, as it should have been."""
@@ -68,12 +78,33 @@ def key(coverage: float) -> str:
     return f"{100 * coverage:.0f}"
 
 
+def classes(
+    pct_hu: np.ndarray, sd_hu: np.ndarray | None, uncertain_above_hu: float | None
+) -> dict[str, np.ndarray]:
+    """Splits voxels by what is predicted of them.
+
+    Args:
+        pct_hu: synthetic CT in HU, any shape.
+        sd_hu: predicted total standard deviation of the same voxels, or None.
+        uncertain_above_hu: deviation above which they are uncertain; None without maps.
+
+    Returns:
+        A boolean array for each of `CLASSES`, or of the tissues alone; every voxel is in one.
+    """
+    predicted = tissues.masks(pct_hu)
+    if sd_hu is None or uncertain_above_hu is None:
+        return predicted
+    uncertain = sd_hu > uncertain_above_hu
+    halves = [mask & half for half in (~uncertain, uncertain) for mask in predicted.values()]
+    return dict(zip(CLASSES, halves, strict=True))
+
+
 class Fit:
     """Collects errors subject by subject; memory does not grow with them."""
 
     def __init__(self) -> None:
-        self._hu = {name: np.zeros(_HU_EDGES.size + 1, np.int64) for name in tissues.NAMES}
-        self._z = {name: np.zeros(_Z_EDGES.size + 1, np.int64) for name in tissues.NAMES}
+        self._hu = {name: np.zeros(_HU_EDGES.size + 1, np.int64) for name in CLASSES}
+        self._z = {name: np.zeros(_Z_EDGES.size + 1, np.int64) for name in CLASSES}
         self._z2, self._voxels = 0.0, 0
 
     def add(self, pct_hu: np.ndarray, ct_hu: np.ndarray, sd_hu: np.ndarray | None) -> None:
@@ -86,14 +117,14 @@ class Fit:
                 subject where the network has none.
         """
         error_hu = np.abs(pct_hu.astype(np.float64) - ct_hu)
-        predicted = tissues.masks(pct_hu)
-        for name, mask in predicted.items():
+        found = classes(pct_hu, sd_hu, _UNCERTAIN_HU)
+        for name, mask in found.items():
             self._hu[name] += _count(error_hu[mask], _HU_EDGES)
         if sd_hu is not None:
             z = error_hu / np.maximum(sd_hu, reliability.SMALLEST_SD_HU)
             self._z2 += float(np.sum(z**2))
             self._voxels += z.size
-            for name, mask in predicted.items():
+            for name, mask in found.items():
                 self._z[name] += _count(z[mask], _Z_EDGES)
 
     def calibration(self) -> Calibration:
@@ -106,11 +137,12 @@ class Fit:
             raise ValueError("no voxel to calibrate on")
         half_widths_hu = _widths(self._hu, _HU_EDGES)
         if not self._voxels:
-            return Calibration(None, half_widths_hu, {})
+            return Calibration(None, None, half_widths_hu, {})
         if not self._z2:
             raise ValueError("every held-out voxel is predicted without any error")
         scale = math.sqrt(self._z2 / self._voxels)
-        return Calibration(scale, half_widths_hu, _widths(self._z, _Z_EDGES / scale))
+        half_widths_sd = _widths(self._z, _Z_EDGES / scale)
+        return Calibration(scale, _UNCERTAIN_HU * scale, half_widths_hu, half_widths_sd)
 
 
 def coverages(
@@ -125,11 +157,11 @@ def coverages(
         sd_hu: the scaled total standard deviation of the same voxels, or None.
 
     Returns:
-        `conformal_hu_P` and, with maps, `conformal_sd_P` for each coverage. A voxel of a tissue
+        `conformal_hu_P` and, with maps, `conformal_sd_P` for each coverage. A voxel of a class
         without a half-width is not inside.
     """
     error_hu = np.abs(pct_hu.astype(np.float64) - ct_hu)
-    predicted = tissues.masks(pct_hu)
+    voxels = classes(pct_hu, sd_hu, found.uncertain_above_hu)
     kinds: list[tuple[str, Widths, Any]] = [("hu", found.half_widths_hu, 1.0)]
     if sd_hu is not None and found.half_widths_sd:
         kinds.append(("sd", found.half_widths_sd, np.maximum(sd_hu, reliability.SMALLEST_SD_HU)))
@@ -137,8 +169,8 @@ def coverages(
     for kind, widths, unit in kinds:
         for name in map(key, COVERAGES):
             half_width = np.full(error_hu.shape, -1.0)
-            for tissue, mask in predicted.items():
-                half_width[mask] = widths.get(tissue, {}).get(name, -1.0)
+            for group, mask in voxels.items():
+                half_width[mask] = widths.get(group, {}).get(name, -1.0)
             shares[f"conformal_{kind}_{name}"] = float(np.mean(error_hu <= half_width * unit))
     return shares
 
@@ -149,7 +181,7 @@ def _count(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _widths(counts: dict[str, np.ndarray], edges: np.ndarray) -> Widths:
-    """The ceil((n + 1) p)-th smallest value by tissue and coverage p, where there is one."""
+    """The ceil((n + 1) p)-th smallest value by class and coverage p, where there is one."""
     widths: Widths = {}
     for name, found in counts.items():
         n, below = int(found.sum()), np.cumsum(found[:-1])
@@ -163,8 +195,8 @@ def _widths(counts: dict[str, np.ndarray], edges: np.ndarray) -> Widths:
 
 def _numbers(widths: dict[str, dict[str, float]]) -> Widths:
     """A checked table of half-widths."""
-    for tissue, by_coverage in widths.items():
+    for group, by_coverage in widths.items():
         for coverage, width in by_coverage.items():
             if not (math.isfinite(width) and width >= 0):
-                raise ValueError(f"half-width {tissue} {coverage} is {width}")
+                raise ValueError(f"half-width {group} {coverage} is {width}")
     return widths

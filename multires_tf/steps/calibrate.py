@@ -99,5 +99,6 @@ def _lines(kept: calibration.Saved | None) -> list[str]:
         return []
     scale, widths = kept.values.scale, kept.values.half_widths_hu
     lines = [] if scale is None else [f"Standard deviations are multiplied by {scale:.3f}."]
-    shown = (f"{tissue} ±{found['90']:.0f} HU" for tissue, found in widths.items() if "90" in found)
+    known = ((group.replace("_", " "), found) for group, found in widths.items() if "90" in found)
+    shown = (f"{group} ±{found['90']:.0f} HU" for group, found in known)
     return [*lines, f"90 % intervals by predicted tissue: {', '.join(shown)}."]

@@ -36,6 +36,26 @@ def test_tissues_are_those_of_the_prediction():
     assert "air" not in found.half_widths_hu
 
 
+def test_uncertain_voxels_have_half_widths_of_their_own():
+    # In soft tissue errors of 10 HU where the deviation is 5, of 400 where it is 200: z is 2.
+    sd_hu, error_hu = np.repeat([5.0, 200.0], 50), np.repeat([10.0, 400.0], 50)
+    found = _fitted(np.zeros(100), error_hu, sd_hu)
+    assert found.scale == pytest.approx(2.0) and found.uncertain_above_hu == pytest.approx(200.0)
+    widths = {name: found.half_widths_hu[name]["90"] for name in found.half_widths_hu}
+    assert widths == {"soft": 10.0, "uncertain_soft": 400.0}
+    new = np.zeros(4), np.array([9.0, 11.0, 399.0, 401.0]), np.array([10.0, 199.0, 201.0, 400.0])
+    assert intervals.coverages(found, *new)["conformal_hu_90"] == 0.5
+
+
+def test_classes_part_all_voxels():
+    pct_hu, sd_hu = np.array([-900.0, -900.0, 0.0, 300.0]), np.array([1.0, 101.0, 100.0, 500.0])
+    found = intervals.classes(pct_hu, sd_hu, 100.0)
+    assert tuple(found) == intervals.CLASSES
+    named = [[name for name in found if found[name][voxel]] for voxel in range(4)]
+    assert named == [["air"], ["uncertain_air"], ["soft"], ["uncertain_bone"]]
+    assert tuple(intervals.classes(pct_hu, None, None)) == ("air", "soft", "bone")
+
+
 def test_a_half_width_is_rounded_up():
     assert _fitted(np.full(50, 7.2), np.zeros(50)).half_widths_hu["soft"]["90"] == 8.0
 
@@ -76,7 +96,11 @@ def test_it_survives_json_and_refuses_nonsense():
     found = _fitted(np.full(100, 60.0), np.zeros(100), np.full(100, 20.0))
     kept = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert intervals.Calibration.from_dict(kept) == found
-    for spoilt in ({"scale": -1.0}, {"scale": math.nan}, {"half_widths_hu": {"soft": {"90": -1}}}):
+    for spoilt in (
+        {"scale": -1.0},
+        {"uncertain_above_hu": math.nan},
+        {"half_widths_hu": {"soft": {"90": -1}}},
+    ):
         with pytest.raises(ValueError):
             intervals.Calibration.from_dict({**kept, **spoilt})
     with pytest.raises(KeyError):
