@@ -115,7 +115,7 @@ def test_a_prediction_that_does_not_tell_its_checkpoint_is_refused(predicted):
 
 
 def test_a_prediction_older_than_the_calibration_is_refused(predicted):
-    values = intervals.Calibration(2.0, {"soft": {"90": 5.0}}, {})
+    values = intervals.Calibration(2.0, 100.0, {"soft": {"90": 5.0}}, {})
     checkpoint = assembly.fingerprint(predicted)
     calibration.save(predicted, values, {"checkpoint": checkpoint, "samples": 20})
     with pytest.raises(errors.UserError, match=r"older than the calibration; run 'predict' again"):

@@ -130,7 +130,7 @@ def test_reliability_by_subject_and_region(known_run):
 
 
 def test_before_and_after_a_calibration_come_from_the_same_maps(known_run):
-    found = intervals.Calibration(2.0, {"soft": {"90": 5.0}, "bone": {"90": 6.0}}, {})
+    found = intervals.Calibration(2.0, 100.0, {"soft": {"90": 5.0}, "bone": {"90": 6.0}}, {})
     for subject in ("p4", "p<5>"):
         known_run.predict(subject, known_run.ct_hu + 6, total=6.0)
         facts = {"settings": {}, "calibration": found.as_dict()}

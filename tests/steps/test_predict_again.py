@@ -43,7 +43,7 @@ def test_a_calibration_scales_both_parts_and_makes_what_was_there_stale(predicto
     image, out = predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
     predictions.run(predictor, image, out)
     once = len(calls)
-    found = intervals.Calibration(1.5, {"soft": {"90": 80.0}}, {"soft": {"90": 1.7}})
+    found = intervals.Calibration(1.5, 100.0, {"soft": {"90": 80.0}}, {"soft": {"90": 1.7}})
     settings = dataclasses.replace(predictions.SETTINGS, calibration="beef")
     calibrated = dataclasses.replace(predictor, settings=settings, calibration=found)
     predictions.run(calibrated, image, out)
