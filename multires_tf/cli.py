@@ -200,7 +200,7 @@ def _predict(parser: _Parser) -> None:
     parser.add_argument("--pet_fwhm_mm", type=_not_negative, default=0.0, metavar="MM", help=text)
     text = "the CT as a DICOM series as well, beside the MR's; says 120 kV if --mumap says no other"
     parser.add_argument("--dicom", dest="as_dicom", action="store_true", help=text)
-    text = "total deviation from which on the summary counts a voxel as uncertain; 100 HU are a"
+    text = "total deviation above which the summary counts a voxel as uncertain; 100 HU are a"
     text += " tenth of water's attenuation"
     parser.add_argument(
         "--uncertain_above", dest="uncertain_above_hu", type=_not_negative, default=100.0, help=text

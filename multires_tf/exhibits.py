@@ -65,15 +65,18 @@ def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
         text = arms.markdown(found)
     except ValueError as error:
         raise errors.UserError(f"{folder}: {error}; run 'evaluate' for both arms again") from None
-    count = len(next(iter(runs.values())))
-    if count > 1:
-        text += (
-            f"\n\nTested in {count} folds: subjects of one fold share a network, which p ignores."
-        )
+    text = "\n".join([text, *_on_folds(runs, "which p ignores")])
     tables.write(folder / "table1.csv", arms.rows(found))
     tables.write(folder / "table1_pairs.csv", arms.pair_rows(found))
     runfolder.write_text(folder / "table1.md", text + "\n")
     return [*text.splitlines(), "", str(folder / "table1.md")]
+
+
+def _on_folds(runs: Runs, ignored: str) -> list[str]:
+    """A line, after a blank one, where subjects were tested in folds."""
+    count = len(next(iter(runs.values())))
+    sentence = f"Tested in {count} folds: subjects of one fold share a network, {ignored}."
+    return ["", sentence] if count > 1 else []
 
 
 def figure2(runs: Runs, folder: pathlib.Path) -> list[str]:
@@ -144,6 +147,7 @@ def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
         measures = [_short(row.get(key)) for key in ("zms", "ence", "ause")]
         words = [str(row[key]) for key in ("arm", "maps", "region", "interval")]
         lines.append(_line([*words, inside, f"{low} to {high}", *measures]))
+    lines += _on_folds(runs, "which the bootstrap ignores")
     runfolder.write_text(folder / "trust.md", "\n".join(lines) + "\n")
     return [*lines, "", str(folder / "trust.md")]
 
@@ -163,10 +167,10 @@ def _trust(name: str, own: pooling.Folds) -> list[dict[str, Any]]:
         rows = [row for row in table if (row["maps"], row["region"]) == (maps, region)]
         measures = pooling.voxel_measures(own, rows)
         for column, interval in _INTERVALS.items():
-            shares = [_or_nan(row.get(column)) for row in rows]
+            shares = [pooling.or_nan(row.get(column)) for row in rows]
             if not np.isfinite(shares).any():
                 continue
-            voxels = [_or_nan(row["voxels"]) for row in rows]
+            voxels = [pooling.or_nan(row["voxels"]) for row in rows]
             inside, low, high = statistics.share_over_subjects(shares, voxels)
             row: dict[str, Any] = {
                 "arm": name,
@@ -206,10 +210,6 @@ def page(_: Runs, folder: pathlib.Path) -> list[str]:
     text = study_page.render(folder.resolve().name, sections, reports)
     runfolder.write_text(folder / "index.html", text)
     return [str(folder / "index.html")]
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _picture(

@@ -87,12 +87,12 @@ def divide(subjects: Sequence[cohort.Subject], cut: Cut) -> list[list[cohort.Sub
     order = np.random.default_rng(cut.seed).permutation(len(names))
     train, validation, _ = cut.split
     folds = []
-    for part in np.array_split(order, cut.count):
+    for number, part in enumerate(np.array_split(order, cut.count)):
         tested = {names[index] for index in part}
         others = [one for one in subjects if one.subject not in tested]
         drawn = {
             one.subject: one.split
-            for one in cohort.draw_splits(others, (train, validation, 0), cut.seed)
+            for one in cohort.draw_splits(others, (train, validation, 0), (cut.seed, number))
         }
         folds.append(
             [

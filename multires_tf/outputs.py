@@ -63,7 +63,7 @@ class Extras:
     Attributes:
         mumap: the attenuation map; None writes none.
         dicom: a CT series beside the MR's.
-        uncertain_above_hu: total deviation from which on a voxel counts as uncertain.
+        uncertain_above_hu: total deviation above which a voxel counts as uncertain.
     """
 
     mumap: Mumap | None = None

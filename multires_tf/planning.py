@@ -46,7 +46,8 @@ def needs(nets: Any) -> Needs:
 
     first = next(layer for layer in nets.plain.layers if layer.weights)
     busy, shared = nets.design.channels(slabs=not thin.norms_by_window(nets.plain.layers))
-    return Needs(busy, shared, 4 if first.compute_dtype == "float32" else 2)
+    # On a CPU float16 is convolved in float32.
+    return Needs(busy, shared, 2 if first.compute_dtype == "bfloat16" else 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _edges(length: int, tiling: synthesis.Tiling, axis: int) -> list[int]:
         return [1]
     found: dict[int, int] = {}
     for edge in range(-(-length // tiling.multiple) * tiling.multiple, 0, -tiling.multiple):
-        found[tiling.along(length, edge)] = edge
+        found[tiling.along(length, edge, axis)] = edge
     return list(found.values())
 
 

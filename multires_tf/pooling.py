@@ -27,7 +27,7 @@ def numbers(folds: Folds) -> dict[str, float]:
     """
     # One that is not known of a fold is not known of the arm.
     found = {
-        key: sum(map(_or_nan, values)) / len(folds)
+        key: sum(map(or_nan, values)) / len(folds)
         for key, values in _by_key([_training(run) for run in folds]).items()
     }
     if any(run.scores_json.exists() for run in folds):
@@ -79,7 +79,7 @@ def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
             raise errors.UserError(
                 f"{path}: subject {subject} is scored twice; run 'evaluate' again"
             )
-        found[subject] = {k: _or_nan(v) for k, v in row.items() if k not in ("subject", "split")}
+        found[subject] = {k: or_nan(v) for k, v in row.items() if k not in ("subject", "split")}
     if not found:
         raise errors.UserError(f"{path}: no subject in it; run 'evaluate' again")
     return found
@@ -180,5 +180,6 @@ def refuse_unlike_folds(runs: Runs) -> None:
                 raise errors.UserError(f"{run.config}: {reason}; run all folds alike")
 
 
-def _or_nan(value: float | None) -> float:
+def or_nan(value: float | None) -> float:
+    """A number of a table, where a blank cell is None."""
     return math.nan if value is None else value

@@ -210,4 +210,4 @@ class Predict:
     overlap: float
 
     def __post_init__(self) -> None:
-        law(0 <= self.overlap < 1, "predict.overlap", "needs a share in 0..1 of the tile")
+        law(0 <= self.overlap < 1, "predict.overlap", "needs a share >= 0 and < 1")

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from multires_tf import progress
-from multires_tf.data import blending, intensity, pipeline, resampling, store, tiles, windows
+from multires_tf.data import (
+    blending,
+    intensity,
+    on_demand,
+    pipeline,
+    resampling,
+    store,
+    tiles,
+    windows,
+)
 from multires_tf.model import uncertainty
 
 Compute = Callable[..., dict[str, np.ndarray]]
@@ -22,7 +31,8 @@ class Tiling:
 
     Attributes:
         tile: output voxels of a tile.
-        overlap: share of a tile that neighbours blend.
+        overlap: share of a tile that neighbours blend, 0 <= overlap < 1; where the tile is larger
+            than the window, that share of the window.
         window: the training window, which fixes the context around a tile.
         scales: of the branches.
         multiple: what every tile edge divides by.
@@ -44,12 +54,20 @@ class Tiling:
 
     def starts(self, shape: Sequence[int]) -> list[tuple[int, int, int]]:
         """First voxels (z, y, x) of the tiles that cover a volume."""
-        return windows.plan_tiles(shape, self.tile, self.overlap, multiple=max(self.scales))
+        shared = [self._shared(edge, axis) for axis, edge in enumerate(self.tile)]
+        return windows.plan_tiles(shape, self.tile, shared, multiple=max(self.scales))
 
-    def along(self, length: int, edge: int) -> int:
+    def along(self, length: int, edge: int, axis: int) -> int:
         """How many tiles of an edge cover one axis."""
-        multiple = max(self.scales)
-        return len(windows.tile_starts(length, edge, self.overlap, multiple=multiple))
+        shared = self._shared(edge, axis)
+        return len(windows.tile_starts(length, edge, shared, multiple=max(self.scales)))
+
+    def _shared(self, edge: int, axis: int) -> float:
+        """Voxels that neighbours blend: of a large tile as many as of one of the window's size.
+
+        Its seam is as soft then, and the cost of a voxel does not grow with the volume.
+        """
+        return self.overlap * min(edge, self.window[axis])
 
     def windows(self) -> dict[int, tuple[int, int, int]]:
         """Scale -> voxels (z, y, x) that its branch reads for one tile."""
@@ -101,7 +119,7 @@ def predict_volume(
             canvas = blending.Canvas(volume.shape, tuple(maps), tile=plan.tile, starts=starts)
         canvas.add(start, maps)
     if kept is not None:
-        return tiles.Blended(volume.shape, tile=plan.tile, starts=starts, kept=kept)
+        return tiles.blended(volume.shape, tile=plan.tile, starts=starts, kept=kept)
     if canvas is None:
         raise ValueError(f"a volume of shape {tuple(volume.shape)} has no tile")
     return {name: canvas.result(name) for name in maps}
@@ -185,34 +203,16 @@ def _present(estimate: Any) -> dict[str, np.ndarray]:
     return {name: array for name, array in maps.items() if array is not None}
 
 
-def in_hu(
-    maps: Mapping[str, np.ndarray], ct_window_hu: tuple[float, float]
-) -> Mapping[str, np.ndarray]:
-    """Turns maps in unit CT into HU: "ct" and "<kind>_sd_hu" of the kinds there are.
+def in_hu(maps: Mapping[str, np.ndarray], ct_window_hu: tuple[float, float]) -> on_demand.Maps:
+    """Turns maps in unit CT into HU: "ct" and "<kind>_sd_hu" of the kinds there are."""
 
-    Like `maps` of kept tiles, each is made when it is asked for.
-    """
-    return _InHu(maps, ct_window_hu)
-
-
-class _InHu(Mapping[str, np.ndarray]):
-    def __init__(self, maps: Mapping[str, np.ndarray], ct_window_hu: tuple[float, float]) -> None:
-        self._maps, self._window_hu = maps, ct_window_hu
-        kinds = [kind for kind in ("aleatoric", "epistemic") if kind in maps]
-        self._names = ["ct", *(f"{kind}_sd_hu" for kind in kinds)]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._names:
-            raise KeyError(name)
+    def make(name: str) -> np.ndarray:
         if name == "ct":
-            return intensity.unit_to_ct(self._maps["ct"], self._window_hu)
-        return uncertainty.sd_hu(self._maps[name.removesuffix("_sd_hu")], self._window_hu)
+            return intensity.unit_to_ct(maps["ct"], ct_window_hu)
+        return uncertainty.sd_hu(maps[name.removesuffix("_sd_hu")], ct_window_hu)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    kinds = [kind for kind in ("aleatoric", "epistemic") if kind in maps]
+    return on_demand.Maps(["ct", *(f"{kind}_sd_hu" for kind in kinds)], make)
 
 
 def delivered(
@@ -221,7 +221,7 @@ def delivered(
     ct_window_hu: tuple[float, float],
     *,
     scaled: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+) -> tuple[np.ndarray, on_demand.Maps]:
     """Maps as they are written: on the grid of the MR as it came, the CT in whole HU.
 
     Args:
@@ -232,51 +232,30 @@ def delivered(
 
     Returns:
         The CT, int16 (z, y, x), and float32 maps in HU: "aleatoric_sd_hu" and "epistemic_sd_hu", as
-        far as the network has them, and "total_sd_hu", where it has one of them. Each is made when
-        it is asked for.
+        far as the network has them, and "total_sd_hu", where it has one of them.
 
     Raises:
         RuntimeError: the CT is not finite.
     """
-    maps = in_hu(unit, ct_window_hu)
-    ct_hu = resampling.restore(maps["ct"], volume.grid, volume.source, fill=ct_window_hu[0])
+    maps, grids = in_hu(unit, ct_window_hu), (volume.grid, volume.source)
+    ct_hu = resampling.restore(maps["ct"], *grids, fill=ct_window_hu[0])
     # A sum is finite where all of its voxels are, and needs no second map.
     if not np.isfinite(ct_hu.sum(dtype=np.float64)):
         raise RuntimeError("the network's CT is not finite; train again in float32")
     np.clip(ct_hu, *ct_window_hu, out=ct_hu)
     whole_hu = np.rint(ct_hu, out=ct_hu).astype(np.int16)
-    return whole_hu, _Deviations(maps, volume, scaled)
+    parts = [name for name in maps if name != "ct"]
 
+    def own(name: str) -> np.ndarray:
+        return maps[name] if scaled is None else scaled(maps[name])
 
-class _Deviations(Mapping[str, np.ndarray]):
-    """Name -> map (z, y, x) on the MR's own grid: of a whole body each has half a gigabyte."""
+    def make(name: str) -> np.ndarray:
+        if name != "total_sd_hu":
+            return resampling.restore(own(name), *grids, fill=0.0)
+        first, *others = parts
+        total = make(first)
+        for other in others:
+            np.hypot(total, make(other), out=total)
+        return total
 
-    def __init__(
-        self,
-        maps: Mapping[str, np.ndarray],
-        volume: store.Pyramid,
-        scaled: Callable[[np.ndarray], np.ndarray] | None,
-    ) -> None:
-        self._maps, self._volume, self._scaled = maps, volume, scaled
-        self._parts = [name for name in maps if name != "ct"]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name == "total_sd_hu" and self._parts:
-            first, *others = self._parts
-            total = self[first]
-            for other in others:
-                np.hypot(total, self[other], out=total)
-            return total
-        if name not in self._parts:
-            raise KeyError(name)
-        return resampling.restore(self._own(name), self._volume.grid, self._volume.source, fill=0.0)
-
-    def _own(self, name: str) -> np.ndarray:
-        """A map on the prepared grid."""
-        return self._maps[name] if self._scaled is None else self._scaled(self._maps[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([*self._parts, "total_sd_hu"] if self._parts else [])
-
-    def __len__(self) -> int:
-        return len(self._parts) + bool(self._parts)
+    return whole_hu, on_demand.Maps([*parts, "total_sd_hu"] if parts else [], make)

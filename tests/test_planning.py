@@ -63,6 +63,17 @@ def test_flat_tiles_stay_flat():
     assert plan.tiling.tile == (1, 256, 256) and plan.tiles == 20
 
 
+def test_the_cost_of_a_voxel_stays_as_volumes_grow():
+    """At 320 slices the volume fits into one tile of 16 GB; beyond, it takes several."""
+    need = planning.Needs(busy=NEED.busy, shared=NEED.shared, bytes_each=2)
+    costs = []
+    for slices in (320, 640, 1280, 2560):
+        shape = (slices, 240, 240)
+        plan = planning.cheapest(TILING, shape, need, source=0, memory_bytes=16e9)
+        costs.append(plan.voxels / math.prod(shape))
+    assert max(costs) <= 1.1 * min(costs)
+
+
 def test_too_little_memory_names_the_flag():
     with pytest.raises(errors.UserError, match=r"--memory 0\.5GB: .*320 x 240 x 240 .*needs 2.0GB"):
         _cheapest(0.5)

@@ -49,6 +49,16 @@ def test_a_small_volume_gets_one_small_tile(volume):
     assert flat.fitted(SHAPE).tile == (1, 56, 48)
 
 
+def test_a_large_tile_shares_no_more_voxels_than_the_window():
+    # 0.25 of 32: 8 voxels; tiles of 32 move on by 24, tiles of 64 by 56.
+    assert [start[2] for start in _tiling(32).starts((32, 32, 80))] == [0, 24, 48]
+    assert [start[2] for start in _tiling(64).starts((64, 64, 120))] == [0, 56]
+    assert _tiling(64).along(120, 64, axis=2) == 2
+    assert _tiling(64).along(124, 64, axis=2) == 3
+    # 0.25 of 16, where the tile is smaller: they move on by 12.
+    assert [start[2] for start in _tiling(16).starts((16, 16, 40))] == [0, 12, 24]
+
+
 def test_maps_in_hu():
     maps = {"ct": np.array([0.0, 1.0]), "aleatoric": np.array([0.0, 1e-4])}
     hu = synthesis.in_hu(maps, (-1024.0, 3071.0))
@@ -100,8 +110,9 @@ def test_no_seam_in_any_map_of_a_phantom(tmp_path):
     for layer in nets.plain.layers:
         if layer.name.endswith(".out"):  # initial outputs are nearly constant
             layer.kernel.assign(30 * layer.kernel)
+    # Twelve voxels; the base's windows share twenty.
     tiling = synthesis.Tiling(
-        (48, 48, 48), overlap=0.25, window=WINDOW, scales=(1, 2, 4), multiple=16
+        (48, 48, 48), overlap=12 / 32, window=WINDOW, scales=(1, 2, 4), multiple=16
     )
     compute = synthesis.monte_carlo(nets, samples=4, seed=0)
     volume = store.open_pyramid(path)

@@ -10,8 +10,9 @@ import numpy as np
 def axis_weights(starts: Sequence[int], edge: int) -> dict[int, np.ndarray]:
     """Returns the weight of each voxel of the tiles along one axis.
 
-    In the n voxels that two neighbours share, one weight falls and the other rises in equal steps
-    of 1 / (n + 1); elsewhere it is 1. Together they are 1 at every voxel.
+    Where two neighbours overlap, one weight falls and the other rises as half a wave of a cosine:
+    without a bend at the border, which an eye finds sooner than the change itself. Elsewhere it is
+    1. Together they are 1 at every voxel.
 
     Args:
       starts: first voxels of the tiles, ascending, without gaps.
@@ -25,11 +26,9 @@ def axis_weights(starts: Sequence[int], edge: int) -> dict[int, np.ndarray]:
     for i, start in enumerate(starts):
         weight = np.ones(edge)
         if i > 0:
-            shared = starts[i - 1] + edge - start
-            weight = np.minimum(weight, (voxels + 1) / (shared + 1))
+            weight = np.minimum(weight, _rise(voxels, starts[i - 1] + edge - start))
         if i + 1 < len(starts):
-            shared = start + edge - starts[i + 1]
-            weight = np.minimum(weight, (edge - voxels) / (shared + 1))
+            weight = np.minimum(weight, _rise(edge - 1 - voxels, start + edge - starts[i + 1]))
         raw.append(weight)
     # Only where three or more tiles meet is the total not 1 already.
     total = np.zeros(starts[-1] + edge - starts[0])
@@ -39,6 +38,12 @@ def axis_weights(starts: Sequence[int], edge: int) -> dict[int, np.ndarray]:
         start: (weight / total[start - starts[0] :][:edge]).astype(np.float32)
         for start, weight in zip(starts, raw, strict=True)
     }
+
+
+def _rise(voxels: np.ndarray, shared: int) -> np.ndarray:
+    """From 0 to 1 over the first `shared` voxels, symmetric about their middle; then 1."""
+    place = np.minimum((voxels + 1) / (shared + 1), 1)
+    return 0.5 - 0.5 * np.cos(np.pi * place)
 
 
 class Canvas:

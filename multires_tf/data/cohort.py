@@ -223,7 +223,7 @@ def _check_mr(one: Subject, by_mr: dict[Path, Subject], path: Path) -> None:
 
 
 def draw_splits(
-    subjects: Sequence[Subject], proportions: Sequence[int], seed: int
+    subjects: Sequence[Subject], proportions: Sequence[int], seed: int | Sequence[int]
 ) -> list[Subject]:
     """Gives a split to every subject that has none; splits that are given stay.
 
@@ -280,6 +280,9 @@ def write(path: Path, subjects: Sequence[Subject]) -> None:
 
 
 def _relative(file: Path | None, folder: Path) -> str:
-    return (
-        "" if file is None else Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
-    )
+    if file is None:
+        return ""
+    place = (
+        file.parent.resolve() / file.name
+    )  # of a link itself: what it leads to may lack a suffix
+    return Path(os.path.relpath(place, folder.resolve())).as_posix()

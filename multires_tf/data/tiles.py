@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from multires_tf import runfolder
-from multires_tf.data import blending
+from multires_tf.data import blending, on_demand
 
 _FINGERPRINT = "fingerprint.json"
 
@@ -73,31 +73,22 @@ class Folder:
         return self._folder / f"tile_{'_'.join(map(str, start))}.npy"
 
 
-class Blended(Mapping[str, np.ndarray]):
-    """Name -> map (z, y, x) float32, put together from kept tiles each time one is asked for."""
+def blended(
+    shape: Sequence[int],
+    *,
+    tile: Sequence[int],
+    starts: Sequence[Sequence[int]],
+    kept: Folder,
+) -> on_demand.Maps:
+    """Puts kept tiles together, a map (z, y, x) float32 at a time.
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        *,
-        tile: Sequence[int],
-        starts: Sequence[Sequence[int]],
-        kept: Folder,
-    ) -> None:
-        """Takes what `blending.Canvas` needs, and tiles that are all there."""
-        self._shape, self._tile, self._starts, self._kept = shape, tile, starts, kept
-        self._names = kept.names(starts[0])
+    Takes what `blending.Canvas` needs, and tiles that are all there.
+    """
 
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._names:
-            raise KeyError(name)
-        canvas = blending.Canvas(self._shape, [name], tile=self._tile, starts=self._starts)
-        for start in self._starts:
-            canvas.add(start, {name: self._kept.read(start, name)})
+    def make(name: str) -> np.ndarray:
+        canvas = blending.Canvas(shape, [name], tile=tile, starts=starts)
+        for start in starts:
+            canvas.add(start, {name: kept.read(start, name)})
         return canvas.result(name)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    return on_demand.Maps(kept.names(starts[0]), make)

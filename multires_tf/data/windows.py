@@ -95,42 +95,37 @@ def first_and_last_start(length: int, edge: int, multiple: int) -> tuple[int, in
     return 0, -(-(length - edge) // multiple) * multiple
 
 
-def tile_starts(length: int, edge: int, overlap: float, *, multiple: int) -> list[int]:
+def tile_starts(length: int, edge: int, shared: float, *, multiple: int) -> list[int]:
     """Returns evenly spaced starts of tiles that cover one axis.
 
     Args:
       length: voxels of the volume.
       edge: voxels of a tile.
-      overlap: least share of a tile that neighbours have in common, 0 <= overlap < 1. Where a
-        whole `multiple` does not fit, tiles move on by one `multiple` all the same.
+      shared: voxels that neighbours have in common at least, 0 <= shared < edge. Where a whole
+        `multiple` does not fit, tiles move on by one `multiple` all the same.
       multiple: starts are multiples of this.
     """
     first, last = first_and_last_start(length, edge, multiple)
     # 1e-6 forgives shares such as 0.1 that binary numbers only come near.
-    stride = max(int(edge * (1 - overlap) / multiple + 1e-6), 1)
+    stride = max(int((edge - shared) / multiple + 1e-6), 1)
     span = (last - first) // multiple
     count = -(-span // stride)
     return [first + (i * span // count if count else 0) * multiple for i in range(count + 1)]
 
 
 def plan_tiles(
-    shape: Sequence[int], tile: Sequence[int], overlap: float, *, multiple: int = 4
+    shape: Sequence[int], tile: Sequence[int], shared: Sequence[float], *, multiple: int = 4
 ) -> list[Triple]:
     """Returns the starts (z, y, x) of the tiles that cover a volume, x running fastest.
 
     Args:
       shape: (z, y, x) voxels of the volume; axes shorter than the tile get one centred tile.
       tile: (z, y, x) output voxels of a tile, each at least `multiple`.
-      overlap: least share of a tile that neighbours have in common, 0 <= overlap < 1.
+      shared: (z, y, x) voxels that neighbours have in common at least, fewer than the tile's.
       multiple: starts are multiples of this: the coarsest scale of the network.
-
-    Raises:
-      UserError: the overlap is out of range.
     """
-    if not 0 <= overlap < 1:
-        raise errors.UserError(f"overlap: {overlap} is no share of a tile; use 0 <= overlap < 1")
     axes = [
-        tile_starts(length, edge, overlap, multiple=multiple)
-        for length, edge in zip(shape, tile, strict=True)
+        tile_starts(length, edge, voxels, multiple=multiple)
+        for length, edge, voxels in zip(shape, tile, shared, strict=True)
     ]
     return [triple(start) for start in itertools.product(*axes)]

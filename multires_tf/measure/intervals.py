@@ -37,16 +37,17 @@ class Calibration:
 
     Attributes:
         scale: factor of both maps of standard deviations; None for a network without any.
-        uncertain_above_hu: scaled total sd above which a voxel is uncertain; None without maps.
+        boundary_sd_hu: scaled total sd above which a voxel is of its tissue's uncertain class; None
+            where there are the tissues alone.
         half_widths_hu: half-width in HU of the interval around the pCT.
         half_widths_sd: half-width as a multiple of the scaled total sd; empty without maps.
 
-    Half-widths are by class and by coverage in percent ("90"); a class of which no held-out subject
-    had a voxel has none.
+    Half-widths are by class and by coverage in percent ("90"). Where the held-out subjects had too
+    few voxels of a class for a coverage, it has none, and nothing is promised of such voxels.
     """
 
     scale: float | None
-    uncertain_above_hu: float | None
+    boundary_sd_hu: float | None
     half_widths_hu: Widths
     half_widths_sd: Widths
 
@@ -61,12 +62,13 @@ class Calibration:
         Raises:
             KeyError, TypeError, ValueError: it did not.
         """
-        for name in ("scale", "uncertain_above_hu"):
-            value = found[name]
+        # Before there were classes of one tissue, there was no boundary.
+        scale, boundary = found["scale"], found.get("boundary_sd_hu")
+        for value in (scale, boundary):
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} is {value}")
+                raise ValueError(f"scale or boundary is {value}")
         widths = (_numbers(found[name]) for name in ("half_widths_hu", "half_widths_sd"))
-        return cls(found["scale"], found["uncertain_above_hu"], *widths)
+        return cls(scale, boundary, *widths)
 
     def scaled(self, sd_hu: np.ndarray) -> np.ndarray:
         """A map of standard deviations, of any kind, as it should have been."""
@@ -79,22 +81,22 @@ def key(coverage: float) -> str:
 
 
 def classes(
-    pct_hu: np.ndarray, sd_hu: np.ndarray | None, uncertain_above_hu: float | None
+    pct_hu: np.ndarray, sd_hu: np.ndarray | None, boundary_sd_hu: float | None
 ) -> dict[str, np.ndarray]:
     """Splits voxels by what is predicted of them.
 
     Args:
         pct_hu: synthetic CT in HU, any shape.
         sd_hu: predicted total standard deviation of the same voxels, or None.
-        uncertain_above_hu: deviation above which they are uncertain; None without maps.
+        boundary_sd_hu: deviation above which they are uncertain; None without maps.
 
     Returns:
         A boolean array for each of `CLASSES`, or of the tissues alone; every voxel is in one.
     """
     predicted = tissues.masks(pct_hu)
-    if sd_hu is None or uncertain_above_hu is None:
+    if sd_hu is None or boundary_sd_hu is None:
         return predicted
-    uncertain = sd_hu > uncertain_above_hu
+    uncertain = sd_hu > boundary_sd_hu
     halves = [mask & half for half in (~uncertain, uncertain) for mask in predicted.values()]
     return dict(zip(CLASSES, halves, strict=True))
 
@@ -157,21 +159,24 @@ def coverages(
         sd_hu: the scaled total standard deviation of the same voxels, or None.
 
     Returns:
-        `conformal_hu_P` and, with maps, `conformal_sd_P` for each coverage. A voxel of a class
-        without a half-width is not inside.
+        `conformal_hu_P` and, with maps, `conformal_sd_P` for each coverage, of the voxels whose
+        class has a half-width; none where no voxel has one.
     """
     error_hu = np.abs(pct_hu.astype(np.float64) - ct_hu)
-    voxels = classes(pct_hu, sd_hu, found.uncertain_above_hu)
+    voxels = classes(pct_hu, sd_hu, found.boundary_sd_hu)
     kinds: list[tuple[str, Widths, Any]] = [("hu", found.half_widths_hu, 1.0)]
     if sd_hu is not None and found.half_widths_sd:
         kinds.append(("sd", found.half_widths_sd, np.maximum(sd_hu, reliability.SMALLEST_SD_HU)))
     shares = {}
     for kind, widths, unit in kinds:
         for name in map(key, COVERAGES):
-            half_width = np.full(error_hu.shape, -1.0)
+            half_width = np.full(error_hu.shape, np.nan)
             for group, mask in voxels.items():
-                half_width[mask] = widths.get(group, {}).get(name, -1.0)
-            shares[f"conformal_{kind}_{name}"] = float(np.mean(error_hu <= half_width * unit))
+                half_width[mask] = widths.get(group, {}).get(name, np.nan)
+            promised = np.isfinite(half_width)
+            if promised.any():
+                inside = error_hu <= half_width * unit  # false where there is none
+                shares[f"conformal_{kind}_{name}"] = float(inside.sum() / promised.sum())
     return shares
 
 

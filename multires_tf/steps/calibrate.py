@@ -49,6 +49,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
         "samples": samples,
         "seed": seed,
         "subjects": len(volumes),
+        "classes": list(intervals.CLASSES),
         "inputs": [volume.pyramids["mr"].attributes.get("inputs") for volume in volumes],
     }
     if not _is_done(folder, made):
@@ -99,6 +100,11 @@ def _lines(kept: calibration.Saved | None) -> list[str]:
         return []
     scale, widths = kept.values.scale, kept.values.half_widths_hu
     lines = [] if scale is None else [f"Standard deviations are multiplied by {scale:.3f}."]
+    if kept.values.boundary_sd_hu is not None:
+        boundary = f"{kept.values.boundary_sd_hu:.0f} HU"
+        lines.append(
+            f"A voxel counts as uncertain where its total deviation is then above {boundary}."
+        )
     known = ((group.replace("_", " "), found) for group, found in widths.items() if "90" in found)
     shown = (f"{group} ±{found['90']:.0f} HU" for group, found in known)
     return [*lines, f"90 % intervals by predicted tissue: {', '.join(shown)}."]

@@ -49,7 +49,7 @@ def run(
         mumap: tube voltage in kV; leaves mumap.nii.gz, mumap_sd.nii.gz and mumap.hv/.v as well.
         pet_fwhm_mm: blurs the attenuation map to the resolution of a PET.
         as_dicom: leaves the CT as a DICOM series as well; the MR must be one.
-        uncertain_above_hu: total deviation from which on the summary calls a voxel uncertain.
+        uncertain_above_hu: total deviation above which the summary calls a voxel uncertain.
         scheduler: address of a Dask scheduler that hands the subjects to its workers.
 
     Raises:

@@ -15,17 +15,18 @@ def blend(starts, values, *, shape, tile):
     return canvas.result("ct_hu")
 
 
-def test_two_tiles_of_four_columns_meet_in_a_ramp():
-    blended = blend([(0, 0, 0), (0, 0, 2)], [0, 3], shape=(1, 2, 6), tile=(1, 2, 4))
-    np.testing.assert_allclose(blended[0], [[0, 0, 1, 2, 3, 3], [0, 0, 1, 2, 3, 3]], atol=1e-6)
+def test_two_tiles_of_four_columns_meet_in_half_a_wave():
+    # (1 - cos 60°) / 2 = 1/4 and (1 - cos 120°) / 2 = 3/4 of the way.
+    blended = blend([(0, 0, 0), (0, 0, 2)], [0, 4], shape=(1, 2, 6), tile=(1, 2, 4))
+    np.testing.assert_allclose(blended[0], [[0, 0, 1, 3, 4, 4]] * 2, atol=1e-6)
 
 
 def test_four_tiles_of_three_by_three_on_four_by_four():
     starts = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
-    blended = blend(starts, [0, 9, 0, 9], shape=(1, 4, 4), tile=(1, 3, 3))
-    np.testing.assert_allclose(blended[0], [[0, 3, 6, 9]] * 4, atol=1e-5)
-    blended = blend(starts, [0, 0, 0, 9], shape=(1, 4, 4), tile=(1, 3, 3))
-    expected = [[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 4, 6], [0, 3, 6, 9]]
+    blended = blend(starts, [0, 16, 0, 16], shape=(1, 4, 4), tile=(1, 3, 3))
+    np.testing.assert_allclose(blended[0], [[0, 4, 12, 16]] * 4, atol=1e-5)
+    blended = blend(starts, [0, 0, 0, 16], shape=(1, 4, 4), tile=(1, 3, 3))
+    expected = [[0, 0, 0, 0], [0, 1, 3, 4], [0, 3, 9, 12], [0, 4, 12, 16]]
     np.testing.assert_allclose(blended[0], expected, atol=1e-5)
 
 
@@ -46,7 +47,7 @@ def test_what_lies_beyond_the_volume_is_cropped():
 def test_an_identity_network_is_reproduced(shape, overlap):
     truth = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
     tile = (16, 16, 32)
-    starts = windows.plan_tiles(shape, tile, overlap)
+    starts = windows.plan_tiles(shape, tile, [overlap * edge for edge in tile])
     canvas = blending.Canvas(shape, ["same", "ones"], tile=tile, starts=starts)
     padded = np.pad(truth, 32)
     for z, y, x in starts:
@@ -64,7 +65,7 @@ def jump_at_borders(overlap):
     random = np.random.default_rng(1)
     anatomy = random.normal(0, 100, (48, 48, 512)).astype(np.float32)
     tile = (48, 48, 32)
-    starts = windows.plan_tiles(anatomy.shape, tile, overlap)
+    starts = windows.plan_tiles(anatomy.shape, tile, [overlap * edge for edge in tile])
     canvas = blending.Canvas(anatomy.shape, ["ct_hu"], tile=tile, starts=starts)
     for start in starts:
         part = anatomy[:, :, start[2] : start[2] + 32]

@@ -226,6 +226,15 @@ def test_what_is_written_is_read_back_with_relative_paths(tmp_path):
     assert [(one.subject, one.split) for one in read] == [("a", "train"), ("b", "none")]
 
 
+def test_an_image_may_be_a_link_to_a_file_of_another_name(tmp_path):
+    touch(tmp_path, "store/0001", "a/note")
+    link = tmp_path / "a" / "mr.nii.gz"
+    link.symlink_to(tmp_path / "store" / "0001")
+    cohort.write(tmp_path / "run" / "cohort.csv", cohort.discover(tmp_path / "a" / ".."))
+    (read,) = cohort.read(tmp_path / "run" / "cohort.csv")
+    assert read.mr.name == "mr.nii.gz" and read.mr.samefile(link)
+
+
 def test_only_folders_of_subjects_need_a_name_for_the_table(tmp_path):
     for name in ("a", "notes "):
         (tmp_path / name).mkdir()

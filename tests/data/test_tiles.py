@@ -18,12 +18,12 @@ def _maps(value):
 
 def test_maps_come_back_and_are_blended(tmp_path):
     kept = tiles.Folder(tmp_path / "tiles", {"seed": 1})
-    for start, value in zip(STARTS, (0, 3), strict=True):
+    for start, value in zip(STARTS, (0, 4), strict=True):
         kept.write(start, _maps(value))
-    blended = tiles.Blended((1, 2, 6), tile=(1, 2, 4), starts=STARTS, kept=kept)
+    blended = tiles.blended((1, 2, 6), tile=(1, 2, 4), starts=STARTS, kept=kept)
     assert list(blended) == ["ct", "sd"]
-    np.testing.assert_allclose(blended["ct"][0, 0], [0, 0, 1, 2, 3, 3], atol=1e-5)
-    np.testing.assert_allclose(blended["sd"][0, 1], [0, 0, 2, 4, 6, 6], atol=1e-5)
+    np.testing.assert_allclose(blended["ct"][0, 0], [0, 0, 1, 3, 4, 4], atol=1e-5)
+    np.testing.assert_allclose(blended["sd"][0, 1], [0, 0, 2, 6, 8, 8], atol=1e-5)
     with pytest.raises(KeyError):
         blended["nothing"]
 

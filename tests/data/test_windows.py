@@ -59,38 +59,33 @@ def test_broken_laws_name_what_is_wrong_and_the_multiple():
 
 
 @pytest.mark.parametrize(
-    ("length", "edge", "overlap", "multiple", "starts"),
+    ("length", "edge", "shared", "multiple", "starts"),
     [
-        (240, 80, 0.25, 4, [0, 52, 104, 160]),
-        (160, 80, 0.0, 4, [0, 80]),
-        (161, 80, 0.0, 4, [0, 40, 84]),
-        (100, 80, 0.25, 4, [0, 20]),
-        (80, 80, 0.5, 4, [0]),
-        (81, 80, 0.0, 4, [0, 4]),
-        (79, 80, 0.5, 4, [0]),
-        (50, 80, 0.5, 4, [-12]),
+        (240, 80, 20, 4, [0, 52, 104, 160]),
+        (160, 80, 0, 4, [0, 80]),
+        (161, 80, 0, 4, [0, 40, 84]),
+        (100, 80, 20, 4, [0, 20]),
+        (80, 80, 40, 4, [0]),
+        (81, 80, 0, 4, [0, 4]),
+        (79, 80, 40, 4, [0]),
+        (50, 80, 40, 4, [-12]),
         (4, 1, 0.25, 1, [0, 1, 2, 3]),
     ],
 )
-def test_starts_along_one_axis(length, edge, overlap, multiple, starts):
-    assert windows.tile_starts(length, edge, overlap, multiple=multiple) == starts
+def test_starts_along_one_axis(length, edge, shared, multiple, starts):
+    assert windows.tile_starts(length, edge, shared, multiple=multiple) == starts
 
 
 def test_tiles_cover_every_length_with_at_least_the_overlap():
     for length in range(1, 150):
-        for overlap in (0.0, 0.1, 0.25, 0.5):
-            starts = windows.tile_starts(length, 32, overlap, multiple=4)
+        for shared in (0, 3.2, 8, 16):
+            starts = windows.tile_starts(length, 32, shared, multiple=4)
             assert starts[0] <= 0 and starts[-1] + 32 >= length
             assert all(start % 4 == 0 for start in starts)
             steps = np.diff(starts).tolist() or [0]
-            assert max(steps) <= 32 * (1 - overlap) and max(steps) - min(steps) <= 4
+            assert max(steps) <= 32 - shared and max(steps) - min(steps) <= 4
 
 
 def test_tiles_of_a_volume_run_along_x_first():
-    plan = windows.plan_tiles((8, 20, 40), (16, 16, 32), 0.0)
+    plan = windows.plan_tiles((8, 20, 40), (16, 16, 32), (0, 0, 0))
     assert plan == [(-4, 0, 0), (-4, 0, 8), (-4, 4, 0), (-4, 4, 8)]
-
-
-def test_an_overlap_of_a_whole_tile_is_refused():
-    with pytest.raises(errors.UserError, match=r"overlap: 1\.0 is no share of a tile"):
-        windows.plan_tiles((64, 64, 64), (16, 16, 16), 1.0)

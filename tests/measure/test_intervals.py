@@ -40,11 +40,32 @@ def test_uncertain_voxels_have_half_widths_of_their_own():
     # In soft tissue errors of 10 HU where the deviation is 5, of 400 where it is 200: z is 2.
     sd_hu, error_hu = np.repeat([5.0, 200.0], 50), np.repeat([10.0, 400.0], 50)
     found = _fitted(np.zeros(100), error_hu, sd_hu)
-    assert found.scale == pytest.approx(2.0) and found.uncertain_above_hu == pytest.approx(200.0)
+    assert found.scale == pytest.approx(2.0) and found.boundary_sd_hu == pytest.approx(200.0)
     widths = {name: found.half_widths_hu[name]["90"] for name in found.half_widths_hu}
     assert widths == {"soft": 10.0, "uncertain_soft": 400.0}
     new = np.zeros(4), np.array([9.0, 11.0, 399.0, 401.0]), np.array([10.0, 199.0, 201.0, 400.0])
     assert intervals.coverages(found, *new)["conformal_hu_90"] == 0.5
+
+
+def test_nothing_is_promised_of_a_class_of_few_voxels():
+    # Five errors: the ceil(6 p)-th smallest, and for 90 % that is the sixth.
+    sd_hu = np.repeat([5.0, 200.0], [95, 5])
+    found = _fitted(np.zeros(100), np.arange(1.0, 101.0), sd_hu)
+    assert found.half_widths_hu["soft"] == {"50": 48.0, "80": 77.0, "90": 87.0, "95": 92.0}
+    assert found.half_widths_hu["uncertain_soft"] == {"50": 98.0, "80": 100.0}
+    errors_hu, sds_hu = np.array([80.0, 88.0, 99.0, 10.0]), np.repeat([1.0, 9e9], 2)
+    shares = intervals.coverages(found, np.zeros(4), errors_hu, sds_hu)
+    assert shares["conformal_hu_80"] == 0.5 and shares["conformal_hu_90"] == 0.5
+    assert shares["conformal_hu_95"] == 1
+
+
+def test_a_calibration_from_before_the_classes_is_by_tissue():
+    found = intervals.Calibration.from_dict(
+        {"scale": 2.0, "half_widths_hu": {"soft": {"90": 5.0}}, "half_widths_sd": {}}
+    )
+    assert found.boundary_sd_hu is None
+    shares = intervals.coverages(found, np.zeros(2), np.array([4.0, 6.0]), np.array([1.0, 500.0]))
+    assert shares["conformal_hu_90"] == 0.5
 
 
 def test_classes_part_all_voxels():
@@ -81,15 +102,10 @@ def test_new_voxels_are_covered_as_promised_whatever_the_distribution():
     assert len(shares) == 8
 
 
-def test_a_tissue_without_a_half_width_is_not_covered():
+def test_voxels_without_a_half_width_are_left_out():
     found = _fitted(np.arange(1.0, 10.0), np.zeros(9))
     shares = intervals.coverages(found, np.array([1.0, 900.0]), np.array([0.0, 900.0]), None)
-    assert shares == {
-        "conformal_hu_50": 0.5,
-        "conformal_hu_80": 0.5,
-        "conformal_hu_90": 0.5,
-        "conformal_hu_95": 0.0,
-    }
+    assert shares == {"conformal_hu_50": 1, "conformal_hu_80": 1, "conformal_hu_90": 1}
 
 
 def test_it_survives_json_and_refuses_nonsense():
@@ -98,7 +114,7 @@ def test_it_survives_json_and_refuses_nonsense():
     assert intervals.Calibration.from_dict(kept) == found
     for spoilt in (
         {"scale": -1.0},
-        {"uncertain_above_hu": math.nan},
+        {"boundary_sd_hu": math.nan},
         {"half_widths_hu": {"soft": {"90": -1}}},
     ):
         with pytest.raises(ValueError):
