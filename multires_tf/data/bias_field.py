@@ -3,10 +3,11 @@
 Each peak in the histogram of log intensities is one tissue, its voxels should have one intensity,
 and a smooth field accounts for what they differ by; voxels far from every peak (small organs,
 marrow, mixtures) do not count. Field and peaks are found in turns. That may end in a wrong field
-where shading makes one tissue as bright as another, so it is begun twice, with a coarse and a finer
-field by N4 (Tustison et al., IEEE TMI 29:1310, 2010), and the result that gathers more voxels at
-peaks is taken. Voxels that mix two tissues or hardly give signal (lung, cortical bone) mislead
-both and are left out.
+where shading makes one tissue as bright as another, so it is begun twice, with fields by N4
+(Tustison et al., IEEE TMI 29:1310, 2010), and the result that gathers more voxels at peaks is
+taken. One N4 sees all tissue; the other none darker than muscle in the image levelled by a coarse
+N4, lest it take the brain for muscle in the shade. Voxels that mix two tissues or hardly give
+signal (lung, cortical bone) mislead all of it and are left out.
 
 Both work on a shrunken image; the field is smooth and is applied at full resolution.
 """
@@ -25,12 +26,12 @@ from multires_tf.data import geometry, resampling, splines
 _RASTER_MM, _STRIDE = 5.0, 2
 # A voxel is pure if its log intensity changes by less than this to the next one of the raster.
 _PURE = 0.06
-# Share of the body's bright end, fat: below it there is no signal.
-_BRIGHT_PERCENTILE, _SIGNAL = 97.0, 0.2
+# Shares of the body's bright end, fat: below the first there is no signal, below the second (after
+# a coarse pass) no muscle.
+_BRIGHT_PERCENTILE, _SIGNAL, _MUSCLE = 97.0, 0.2, 0.28
 _LEAST_VOXELS = 1000
-# N4's knots and iterations by level, a coarse and a finer one: neither begins well in every body.
-# More iterations or levels made it worse (experiments/README.md).
-_STARTS = ((1000.0, (50,)), (400.0, (50, 50)))
+# N4's knots and iterations by level. More of either made it worse (experiments/README.md).
+_COARSE, _FINE = (1000.0, (50,)), (400.0, (50, 50))
 # Coils shade over two decimetres and more.
 _FINE_KNOTS_MM = 200.0
 # Squared steps between coefficients, against the squared misfit of voxels. Half of it lets the
@@ -81,8 +82,7 @@ def estimate(image: sitk.Image, body: np.ndarray) -> np.ndarray:
     own = geometry.of_image(image)
     flat = np.ones(own.size, np.float32)
     raster = _Raster.of(image, body)
-    starts = [raster.n4(knots_mm, iterations) for knots_mm, iterations in _STARTS]
-    fits = [raster.evened(start) for start in starts if start is not None]
+    fits = [raster.evened(start) for start in raster.starts()]
     if not fits:
         return flat
     field = np.exp(max(fits, key=lambda fit: fit[1])[0])
@@ -129,15 +129,26 @@ class _Raster:
         array = ndimage.gaussian_filter(array, 0.7)
         return cls(array, within, pure, level, geometry.of_image(shrunken))
 
-    def signal(self, array: np.ndarray) -> np.ndarray:
-        """Returns where an image on this raster is bright enough to be tissue with signal."""
-        return array > _SIGNAL * _bright(array, self.body)
+    def brighter(self, share: float, log_field: np.ndarray | float = 0.0) -> np.ndarray:
+        """Returns where the image, levelled by a field, exceeds a share of its bright end."""
+        array = self.array / np.exp(log_field)
+        return array > share * _bright(array, self.body)
 
-    def n4(self, knots_mm: float, iterations: tuple[int, ...]) -> np.ndarray | None:
-        """Returns the log field that N4 finds, or None if the body is too small to tell."""
+    def starts(self) -> list[np.ndarray]:
+        """Returns the log fields to begin with, none if the body is too small to tell."""
         if not self.body.any():
-            return None
-        mask = self.pure & self.signal(self.array)
+            return []
+        mask = self.pure & self.brighter(_SIGNAL)
+        found = [self.n4(mask, *_FINE)]
+        coarse = self.n4(mask, *_COARSE)
+        if coarse is not None:
+            found.append(self.n4(mask & self.brighter(_MUSCLE, coarse), *_FINE))
+        return [log_field for log_field in found if log_field is not None]
+
+    def n4(
+        self, mask: np.ndarray, knots_mm: float, iterations: tuple[int, ...]
+    ) -> np.ndarray | None:
+        """Returns the log field that N4 finds on the voxels of `mask`, or None if too few."""
         if np.count_nonzero(mask) < _LEAST_VOXELS:
             return None
         image = geometry.to_image(self.array, self.grid)
@@ -159,7 +170,7 @@ class _Raster:
         Args:
           log_field: by which tissues are told at first.
         """
-        mask = self.level & self.signal(self.array / np.exp(log_field))
+        mask = self.level & self.brighter(_SIGNAL, log_field)
         taken = np.zeros_like(mask)
         taken[(slice(None, None, _STRIDE),) * 3] = True
         places = np.nonzero(mask & taken)
