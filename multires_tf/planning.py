@@ -18,11 +18,12 @@ import numpy as np
 from multires_tf import errors, synthesis
 
 # Measured (experiments/README.md, "memory of a prediction"): TensorFlow, Keras and their kernels;
-# preparing an MR, a voxel of it as it came; the running means of a tile; bringing the maps back.
+# preparing an MR, a voxel of it as it came; the running means of a tile; bringing the maps back,
+# and one more that is blurred.
 _PROCESS_BYTES = 1.4e9
 _PREPARING_BYTES = 24
 _DRAWS_BYTES = 40
-_DELIVERING_BYTES = 19
+_DELIVERING_BYTES, _BLURRED_BYTES = 21, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,21 +34,28 @@ class Needs:
         busy: channels at the worst moment, of the branch at work.
         shared: channels that all draws have in common, of every branch.
         bytes_each: of one channel's value.
+        delivering: bytes for each voxel of the maps while they are written.
     """
 
     busy: float
     shared: float
     bytes_each: int
+    delivering: int = _DELIVERING_BYTES
 
 
-def needs(nets: Any) -> Needs:
-    """Of networks.Networks, in the precision that they were built for."""
+def needs(nets: Any, *, blurred: bool = False) -> Needs:
+    """Of networks.Networks, in the precision that they were built for.
+
+    Args:
+        blurred: whether there is a map that is blurred draw by draw.
+    """
     from multires_tf.model import thin
 
     first = next(layer for layer in nets.plain.layers if layer.weights)
     busy, shared = nets.design.channels(slabs=not thin.norms_by_window(nets.plain.layers))
     # On a CPU float16 is convolved in float32.
-    return Needs(busy, shared, 2 if first.compute_dtype == "bfloat16" else 4)
+    bytes_each = 2 if first.compute_dtype == "bfloat16" else 4
+    return Needs(busy, shared, bytes_each, _DELIVERING_BYTES + blurred * _BLURRED_BYTES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,11 +124,15 @@ class Planner:
         )
 
 
-def planner(tiling: synthesis.Tiling, nets: Any, *, memory_bytes: float) -> Planner:
-    """A planner for networks.Networks; times one small pass."""
+def planner(
+    tiling: synthesis.Tiling, nets: Any, *, memory_bytes: float, blurred: bool = False
+) -> Planner:
+    """A planner for networks.Networks; times one small pass. Arguments as of `needs`."""
     compute = synthesis.monte_carlo(nets, samples=1, seed=0)
     seconds = seconds_a_voxel(compute, tiling)
-    return Planner(tiling, needs(nets), memory_bytes, seconds, _shared(nets, tiling))
+    return Planner(
+        tiling, needs(nets, blurred=blurred), memory_bytes, seconds, _shared(nets, tiling)
+    )
 
 
 def _shared(nets: Any, tiling: synthesis.Tiling) -> float:
@@ -148,7 +160,7 @@ def measured(tiling: synthesis.Tiling, shape: Sequence[int], need: Needs, source
     busy = need.bytes_each * (need.busy * max(reads.values()) + need.shared * sum(reads.values()))
     work, body = busy + _DRAWS_BYTES * math.prod(fitted.tile), max(source, math.prod(shape))
     # TensorFlow's kernels keep what the tiles took while the maps are delivered.
-    peak = _PROCESS_BYTES + max(_PREPARING_BYTES * body, work + _DELIVERING_BYTES * body)
+    peak = _PROCESS_BYTES + max(_PREPARING_BYTES * body, work + need.delivering * body)
     return Plan(fitted, tiles, peak, tiles * sum(reads.values()))
 
 

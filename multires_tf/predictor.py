@@ -109,7 +109,9 @@ def load(
     planner = None
     if settings.tile == "auto":
         budget = memory_bytes or runtime.memory_bytes()
-        planner = planning.planner(assembly.tiling(config), nets, memory_bytes=budget)
+        planner = planning.planner(
+            assembly.tiling(config), nets, memory_bytes=budget, blurred=extras.blurs
+        )
     kept = calibration.load(folder, samples=settings.samples)
     return Predictor(
         root,

@@ -75,7 +75,7 @@ def test_the_cost_of_a_voxel_stays_as_volumes_grow():
 
 
 def test_too_little_memory_names_the_flag():
-    with pytest.raises(errors.UserError, match=r"--memory 0\.5GB: .*320 x 240 x 240 .*needs 2.0GB"):
+    with pytest.raises(errors.UserError, match=r"--memory 0\.5GB: .*320 x 240 x 240 .*needs 2.1GB"):
         _cheapest(0.5)
 
 
