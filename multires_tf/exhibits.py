@@ -160,7 +160,7 @@ _INTERVALS = {
 }
 
 
-def _trust(name: str, own: pooling.Folds) -> list[dict[str, Any]]:
+def _trust(name: str, own: pooling.ArmRuns) -> list[dict[str, Any]]:
     table = pooling.reliability(own)
     found = []
     for maps, region in dict.fromkeys((row["maps"], row["region"]) for row in table):

@@ -15,11 +15,11 @@ from multires_tf.folds import label
 from multires_tf.measure import statistics
 
 # Of one arm: a single run, or one for each fold.
-Folds = Sequence[runfolder.RunFolder]
-Runs = Mapping[str, Folds]
+ArmRuns = Sequence[runfolder.RunFolder]
+Runs = Mapping[str, ArmRuns]
 
 
-def numbers(folds: Folds) -> dict[str, float]:
+def numbers(folds: ArmRuns) -> dict[str, float]:
     """Of training, means over the folds; of the test subjects, means over all that were scored.
 
     Raises:
@@ -51,7 +51,7 @@ def _by_key(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {key: [row.get(key, math.nan) for row in rows] for key in tables.columns(rows)}
 
 
-def scores(folds: Folds) -> dict[str, dict[str, float]]:
+def scores(folds: ArmRuns) -> dict[str, dict[str, float]]:
     """Scores of an arm by subject, of all folds.
 
     Raises:
@@ -85,7 +85,7 @@ def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
     return found
 
 
-def tested(folds: Folds) -> dict[str, runfolder.RunFolder]:
+def tested(folds: ArmRuns) -> dict[str, runfolder.RunFolder]:
     """For each scored subject the run that has tested it.
 
     Raises:
@@ -95,13 +95,13 @@ def tested(folds: Folds) -> dict[str, runfolder.RunFolder]:
     return {subject: run for run in folds for subject in _scores(run)}
 
 
-def median_subject(folds: Folds) -> str:
+def median_subject(folds: ArmRuns) -> str:
     """The subject in the middle by MAE; of two, the better."""
     by_mae = sorted((own["mae_hu"], subject) for subject, own in scores(folds).items())
     return by_mae[(len(by_mae) - 1) // 2][1]
 
 
-def parameters(folds: Folds) -> int | None:
+def parameters(folds: ArmRuns) -> int | None:
     """Trainable ones, where a run tells; the networks of all folds are of one config."""
     for run in folds:
         if run.provenance.exists():
@@ -109,7 +109,7 @@ def parameters(folds: Folds) -> int | None:
     return None
 
 
-def reliability(folds: Folds) -> list[dict[str, Any]]:
+def reliability(folds: ArmRuns) -> list[dict[str, Any]]:
     """The rows of `reliability.csv` of all folds: by subject, maps and region.
 
     Raises:
@@ -124,7 +124,7 @@ def reliability(folds: Folds) -> list[dict[str, Any]]:
     return [row for path in paths for row in tables.numbers(path, "evaluate", words=words)]
 
 
-def voxel_measures(folds: Folds, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def voxel_measures(folds: ArmRuns, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Measures over all voxels of one kind of maps in one region.
 
     A run keeps them of its own subjects. Of several, the mean squared z follows from the subjects'
