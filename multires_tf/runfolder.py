@@ -199,6 +199,13 @@ def unfinished(path: pathlib.Path) -> Iterator[pathlib.Path]:
         remove(parts)
 
 
+def clear_unfinished(path: pathlib.Path) -> None:
+    """Removes the parts of what is finished: their process was killed between the two."""
+    if path.with_name(f".{path.name}.unfinished").exists():
+        with unfinished(path):
+            pass
+
+
 def _beside(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
 

@@ -148,6 +148,9 @@ def _predict_all(
     left = [job for job in jobs if not predictor.is_done(job)]
     for job in left:
         _check_input(job, predictor)
+    for job in jobs:
+        if job not in left:
+            runfolder.clear_unfinished(job.target)
     do = predictor.predict
     if scheduler is not None:
         left = [job.absolute() for job in left]
@@ -176,7 +179,9 @@ def _predict(
 ) -> None:
     """A job on a cluster's worker; what another worker has finished meanwhile is left."""
     predictor = predictors.load(root, settings, extras, memory)
-    if not predictor.is_done(job):
+    if predictor.is_done(job):
+        runfolder.clear_unfinished(job.target)
+    else:
         predictor.predict(job)
 
 

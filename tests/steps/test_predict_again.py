@@ -39,6 +39,16 @@ def test_the_same_image_is_left_and_another_one_is_not_taken_for_it(predictor, c
     assert (out / "ct.nii.gz").read_bytes() != before
 
 
+def test_what_was_left_beside_a_finished_prediction_goes(predictor, calls, tmp_path):
+    """Killed after the last file, before the tiles were removed."""
+    image, out = predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
+    predictions.run(predictor, image, out)
+    once, tiles = len(calls), tmp_path / ".out.unfinished" / "tiles"
+    tiles.mkdir(parents=True)
+    predictions.run(predictor, image, out)
+    assert len(calls) == once and not tiles.parent.exists()
+
+
 def test_a_calibration_scales_both_parts_and_makes_what_was_there_stale(predictor, calls, tmp_path):
     image, out = predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
     predictions.run(predictor, image, out)
