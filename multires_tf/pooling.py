@@ -57,15 +57,19 @@ def scores(folds: ArmRuns) -> dict[str, dict[str, float]]:
     Raises:
         errors.UserError: not evaluated yet or not since, damaged, or a subject scored twice.
     """
-    found: dict[str, dict[str, float]] = {}
+    return {subject: own for subject, (_, own) in _scored(folds).items()}
+
+
+def _scored(folds: ArmRuns) -> dict[str, tuple[runfolder.RunFolder, dict[str, float]]]:
+    """For each subject the run that has tested it, and its scores."""
+    found: dict[str, tuple[runfolder.RunFolder, dict[str, float]]] = {}
     for run in folds:
-        own = _scores(run)
-        for subject in own:
+        for subject, own in _scores(run).items():
             if subject in found:
                 reason = f"subject {subject} is scored twice, in another fold too"
                 advice = "bring the folds' cohort.csv back and run them again"
                 raise errors.UserError(f"{run.scores_csv}: {reason}; {advice}")
-        found |= own
+            found[subject] = run, own
     return found
 
 
@@ -91,8 +95,7 @@ def tested(folds: ArmRuns) -> dict[str, runfolder.RunFolder]:
     Raises:
         errors.UserError: as `scores`.
     """
-    scores(folds)
-    return {subject: run for run in folds for subject in _scores(run)}
+    return {subject: run for subject, (run, _) in _scored(folds).items()}
 
 
 def median_subject(folds: ArmRuns) -> str:

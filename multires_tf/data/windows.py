@@ -123,7 +123,15 @@ def plan_tiles(
       tile: (z, y, x) output voxels of a tile, each at least `multiple`.
       shared: (z, y, x) voxels that neighbours have in common at least, fewer than the tile's.
       multiple: starts are multiples of this: the coarsest scale of the network.
+
+    Raises:
+      UserError: neighbours would share a whole tile, or less than nothing.
     """
+    for edge, voxels in zip(tile, shared, strict=True):
+        if not 0 <= voxels < edge:
+            raise errors.UserError(
+                f"overlap: {voxels:g} voxels are no part of a tile's {edge}; use 0 <= overlap < 1"
+            )
     axes = [
         tile_starts(length, edge, voxels, multiple=multiple)
         for length, edge, voxels in zip(shape, tile, shared, strict=True)

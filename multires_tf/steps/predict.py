@@ -148,9 +148,6 @@ def _predict_all(
     left = [job for job in jobs if not predictor.is_done(job)]
     for job in left:
         _check_input(job, predictor)
-    for job in jobs:
-        if job not in left:
-            runfolder.clear_unfinished(job.target)
     do = predictor.predict
     if scheduler is not None:
         left = [job.absolute() for job in left]
@@ -159,6 +156,8 @@ def _predict_all(
         )
     for _ in cluster.each(do, left, address=scheduler, words="predict"):
         pass
+    for job in jobs:
+        runfolder.clear_unfinished(job.target)
 
 
 def _check_input(job: predictors.Job, predictor: predictors.Predictor) -> None:
@@ -179,9 +178,7 @@ def _predict(
 ) -> None:
     """A job on a cluster's worker; what another worker has finished meanwhile is left."""
     predictor = predictors.load(root, settings, extras, memory)
-    if predictor.is_done(job):
-        runfolder.clear_unfinished(job.target)
-    else:
+    if not predictor.is_done(job):
         predictor.predict(job)
 
 

@@ -89,3 +89,8 @@ def test_tiles_cover_every_length_with_at_least_the_overlap():
 def test_tiles_of_a_volume_run_along_x_first():
     plan = windows.plan_tiles((8, 20, 40), (16, 16, 32), (0, 0, 0))
     assert plan == [(-4, 0, 0), (-4, 0, 8), (-4, 4, 0), (-4, 4, 8)]
+
+
+def test_an_overlap_of_a_whole_tile_is_refused():
+    with pytest.raises(errors.UserError, match=r"overlap: 16 voxels are no part of a tile's 16"):
+        windows.plan_tiles((64, 64, 64), (16, 16, 16), (16, 16, 16))
