@@ -79,10 +79,10 @@ def objective(config: configs.Config, nets: Any) -> Any:
 
 def optimiser(config: configs.Config) -> Any:
     """The optimiser of a config, not built yet."""
-    from multires_tf.learn import step
+    from multires_tf.learn import optimiser
 
     settings = config.train
-    return step.optimiser(
+    return optimiser.adam(
         learning_rate=settings.learning_rate,
         schedule=settings.schedule,
         steps=settings.steps,

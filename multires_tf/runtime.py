@@ -23,21 +23,40 @@ def start(*, seed: int, precision: str) -> None:
     """Makes everything that follows repeatable: seeds, deterministic kernels, precision policy."""
     quiet()
     import keras
-    import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        # Not all of it at once: what is free tells how large a tile may be, others use it as well.
-        tf.config.experimental.set_memory_growth(gpu, True)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Not all of it at once: what is free tells how large a tile may be, others use it, too.
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(precision)
 
 
+def need_tensorflow(what: str) -> None:
+    """Refuses what only TensorFlow does here, where Keras was told to run on another backend.
+
+    Raises:
+        errors.UserError: it was.
+    """
+    quiet()
+    import keras
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise errors.UserError(f"{what}: runs on TensorFlow, not on {backend}; unset KERAS_BACKEND")
+
+
 def quiet() -> None:
-    """Loads TensorFlow without its start-up notes, which no log level keeps off stderr."""
+    """Loads TensorFlow, if Keras runs on it, without its start-up notes.
+
+    No log level keeps them off stderr.
+    """
     # Among several workers, TensorFlow tells at length of one that is lost; so do we, in a line.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if "TF_CONFIG" in os.environ else "2")
-    if "tensorflow" in sys.modules:
+    if "tensorflow" in sys.modules or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -127,13 +127,12 @@ def predict_volume(
 
 def mean_network(nets: Any) -> Compute:
     """One pass with no channel dropped: the map "ct" in unit CT."""
-    import tensorflow as tf
+    import keras
 
-    @tf.function(reduce_retracing=True, jit_compile=False)
-    def forward(inputs: list[Any]) -> Any:
-        return nets.plain(inputs, training=False)["ct"]
+    from multires_tf.model import kernels
 
-    return lambda inputs: {"ct": forward([tf.constant(i) for i in inputs])[0, ..., 0].numpy()}
+    forward = kernels.compiled(keras.Model(nets.plain.inputs, {"ct": nets.plain.output["ct"]}))
+    return lambda inputs: {"ct": np.asarray(forward(inputs)["ct"])[0, ..., 0]}
 
 
 def monte_carlo(
@@ -163,17 +162,19 @@ def monte_carlo(
         Function to the maps "ct", "aleatoric" and "epistemic" (variances) that the network has, and
         "derived" (a variance) where the network has draws.
     """
-    import tensorflow as tf
+    import keras
 
-    from multires_tf.model import thin
+    from multires_tf.model import masked, thin
 
-    # Run op by op, tensors go as soon as they are used, and no draw needs a graph of its own.
-    network = thin.Draws(nets)
+    # Run op by op, as TensorFlow can, tensors go as soon as they are used, and no draw needs a
+    # graph of its own.
+    by_op = keras.backend.backend() == "tensorflow"
+    network = thin.Draws(nets) if by_op else masked.Draws(nets)
     chosen = [(seed, index) for index in range(samples)] if nets.sampler else [None]
 
     def compute(inputs: list[np.ndarray], **facts: Any) -> dict[str, np.ndarray]:
         draws, others = uncertainty.Accumulator(), uncertainty.Accumulator()
-        shared = network.shared([tf.constant(i) for i in inputs])
+        shared = network.shared([keras.ops.convert_to_tensor(i) for i in inputs])
         for draw in chosen:
             maps = _maps(network.outputs(shared, draw), stabiliser)
             draws.add(**maps)
@@ -188,7 +189,7 @@ def monte_carlo(
 
 def _maps(outputs: dict[str, Any], stabiliser: float) -> dict[str, np.ndarray]:
     names = [name for name in outputs if name in ("ct", "log_var")]
-    maps: dict[str, np.ndarray] = {name: outputs[name][0, ..., 0].numpy() for name in names}
+    maps: dict[str, np.ndarray] = {name: np.asarray(outputs[name])[0, ..., 0] for name in names}
     if stabiliser > 0 and "log_var" in maps:
         maps["log_var"] = np.logaddexp(maps["log_var"], np.float32(math.log(stabiliser)))
     return maps

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.throughput import __main__ as throughput
-from experiments.throughput import branch, contestant, network, predict, tables
+from experiments.throughput import branch, network, predict, roofline, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = ["--overlay", "configs/overlays/tiny.yaml"]
@@ -51,9 +51,25 @@ def _answer(folder: pathlib.Path, question: str, *flags: str) -> dict:
     return json.loads((folder / f"throughput_{question}.json").read_text(encoding="utf-8"))
 
 
-def test_operations_of_a_convolution_by_hand():
-    shapes = [(3, 3, 3, 1, 16), (16,), (1, 1, 1, 16, 1)]
-    assert contestant.forward_tflop(shapes, 1000) == 2 * 1000 * (27 * 16 + 16) / 1e12
+def test_the_roofline_of_a_convolution_by_hand():
+    wide, narrow = roofline.convolutions(
+        [(3, 3, 3, 64, 64), (1, 1, 1, 16, 1)], voxels=1000, itemsize=2
+    )
+    assert wide == roofline.Work(2 * 1000 * 27 * 64 * 64 / 1e12, 1000 * 128 * 2 / 1e9)
+    assert narrow == roofline.Work(2 * 1000 * 16 / 1e12, 1000 * 17 * 2 / 1e9)
+    ceilings = roofline.Ceilings(tflops=1.0, gbs=10.0)  # a hundred operations a byte
+    assert wide.floor_s(ceilings) == pytest.approx(2.21184e-4)  # arithmetic: 864 a byte
+    assert narrow.floor_s(ceilings) == pytest.approx(3.4e-6)  # memory: 1 a byte
+    reached = roofline.summary([wide, narrow], 4.491680e-4, ceilings)
+    assert reached == pytest.approx((0.49251, 0.64564, 2.0), rel=1e-4)
+
+
+def test_ceilings_are_those_of_products_and_copies():
+    square, long = np.ones((256, 256), np.float32), np.ones(1 << 20, np.float32)
+    kind = {"square": square, "long": long, "itemsize": 4}
+    found = roofline.measured(lambda x: x @ x, np.negative, lambda x: None, **kind)
+    once = roofline.measured(lambda x: x, np.negative, lambda x: None, **kind)
+    assert 0 < found.tflops < once.tflops and 0.1 < found.gbs < 1e4
 
 
 def test_ratios_are_to_the_best_peer_of_equal_precision():
@@ -134,6 +150,7 @@ def test_a_branch_and_its_peer_are_timed_in_turn(tmp_path):
     ours, peer = found["rows"]
     assert ours["contestant"] == "ours float32" and ours["step ratio"] > 0
     assert peer["contestant"] == "monai float32 contiguous" and peer["step s"] > 0
+    assert all(row["step / roofline"] > 1 and row["forward GB/s"] > 0 for row in (ours, peer))
 
 
 @pytest.mark.slow
@@ -160,4 +177,4 @@ def test_other_backends_need_no_tensorflow(tmp_path, backend):
     told = run("experiments.throughput.contestant", specification, words=words)
     step, forward, described = (json.loads(line) for line in told.splitlines())
     assert step["seconds"] > 0 and forward["seconds"] > 0
-    assert np.isfinite(described["forward_tflop"])
+    assert described["ceilings"]["tflops"] > 0 and described["ceilings"]["gbs"] > 0

@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
 from typing import Any
 
+from experiments.throughput import roofline
+from experiments.throughput.contestant import ITEMSIZES
 from multires_tf import errors
 
 PRECISIONS = ("float32", "bfloat16")
@@ -83,7 +86,9 @@ def contestants(chosen: argparse.Namespace) -> list[Contestant]:
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """Runs the rounds, one precision after the other; rows hold medians."""
     asked = contestants(chosen)
-    rows, seconds = [], {}
+    rows: list[dict[str, Any]] = []
+    seconds: dict[str, dict[str, list[float]]] = {}
+    ceilings: dict[str, dict[str, float]] = {}
     for precision in PRECISIONS:
         players: list[_Player] = []
         try:
@@ -91,11 +96,15 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
                 if one.precision == precision:
                     players.append(_Player(one))
             seconds |= _rounds(players, chosen.rounds)
-            rows += [_row(player, seconds[player.name]) for player in players]
+            told = _described(players)
+            rows += [_row(player, told[player.name], seconds[player.name]) for player in players]
+            for one in told.values():
+                ceilings[precision] = dataclasses.asdict(one["ceilings"])
         finally:
             for player in players:
                 player.stop()
-    return {"edge": chosen.edge, "rounds": chosen.rounds, "rows": _ratios(rows), "all": seconds}
+    found = {"edge": chosen.edge, "rounds": chosen.rounds, "ceilings": ceilings}
+    return {**found, "rows": _ratios(rows), "all": seconds}
 
 
 def _rounds(players: list[_Player], rounds: int) -> dict[str, dict[str, list[float]]]:
@@ -113,18 +122,27 @@ def _rounds(players: list[_Player], rounds: int) -> dict[str, dict[str, list[flo
     return seconds
 
 
-def _row(player: _Player, seconds: dict[str, list[float]]) -> dict[str, Any]:
-    told = player.ask("describe")
-    median = {what: statistics.median(times) for what, times in seconds.items()}
-    return {
-        "contestant": player.name,
-        "device": told["device"],
-        "step s": median["step"],
-        "forward s": median["forward"],
-        "step TFLOP/s": 3 * told["forward_tflop"] / median["step"],
-        "forward TFLOP/s": told["forward_tflop"] / median["forward"],
-        "peak GiB": told["peak_gib"],
-    }
+def _row(player: _Player, told: dict[str, Any], seconds: dict[str, list[float]]) -> dict[str, Any]:
+    row = {"contestant": player.name, "device": told["device"]}
+    work = roofline.convolutions(
+        told["kernels"],
+        voxels=player.contestant.edge**3,
+        itemsize=ITEMSIZES[player.contestant.precision],
+    )
+    for what, passes in (("step", roofline.BACKWARD), ("forward", 1)):
+        median = statistics.median(seconds[what])
+        tflops, gbs, times = roofline.summary(work * passes, median, told["ceilings"])
+        row |= {f"{what} s": median, f"{what} TFLOP/s": tflops, f"{what} GB/s": gbs}
+        row[f"{what} / roofline"] = times
+    return {**row, "peak GiB": told["peak_gib"]}
+
+
+def _described(players: list[_Player]) -> dict[str, dict[str, Any]]:
+    """What the players say of themselves; the ceilings are the highest that any of them found."""
+    told = {player.name: player.ask("describe") for player in players}
+    found = [one["ceilings"] for one in told.values()]
+    highest = {name: max(one[name] for one in found) for name in found[0]} if found else {}
+    return {name: {**one, "ceilings": roofline.Ceilings(**highest)} for name, one in told.items()}
 
 
 def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -145,9 +163,11 @@ class _Player:
     def __init__(self, contestant: Contestant) -> None:
         specification = json.dumps(dataclasses.asdict(contestant))
         command = [sys.executable, "-m", "experiments.throughput.contestant", specification]
-        self.name = contestant.name
+        self.name, self.contestant = contestant.name, contestant
+        # All of them are in the accelerator's memory at a time.
+        shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=shared
         )
 
     def ask(self, word: str) -> dict[str, Any]:

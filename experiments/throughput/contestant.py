@@ -6,9 +6,8 @@ Words are "step", "forward" and "describe"; the answer is one line of JSON on st
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
-import math
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -16,44 +15,89 @@ from typing import Any
 
 import numpy as np
 
-GIB_PER_KIB = 1 / 1024**2
+from experiments.throughput import roofline
+
+ITEMSIZES = {"float32": 4, "bfloat16": 2}
+# Edge of the square matrix and length of the tensor by which ceilings are measured.
+_SIZES = {"cpu": (2048, 1 << 26), "accelerator": (8192, 1 << 29)}
 
 
-def _ours(who: str, precision: str, edge: int) -> tuple[Callable, Callable, list[tuple], str]:
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """A network ready to run.
+
+    Attributes:
+        step, forward: run it, to the end.
+        kernels: shapes of its convolutions, (z, y, x, channels in, channels out).
+        device: name of what it runs on.
+        ceilings: measures those of the device.
+        peak_gib: memory at the peak so far.
+    """
+
+    step: Callable[[], Any]
+    forward: Callable[[], Any]
+    kernels: list[tuple[int, ...]]
+    device: str
+    ceilings: Callable[[], roofline.Ceilings]
+    peak_gib: Callable[[], float]
+
+
+def _ours(who: str, precision: str, edge: int) -> Built:
     """Our branch in the running Keras backend."""
     import keras
 
     from experiments.throughput import training
+    from multires_tf import synthesis
     from multires_tf.model import networks
 
     keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
-    net = networks.multires(
+    nets = networks.multires(
         window=(edge,) * 3,
         scales=(1,),
         fc=(80,) if who == "ours_short" else (80, 80, 80),
         head=(),
         uncertainty=False,
         norm="batch",
-    ).plain
+    )
+    net = nets.plain
     trained = keras.Model(net.inputs, net.output["ct"])
     trained.compile(
         keras.optimizers.Adam(1e-3), "mean_squared_error", jit_compile=training.compiled()
     )
-    x, y = (keras.ops.convert_to_tensor(_random(edge)) for _ in range(2))
-    return (
+    infer = synthesis.monte_carlo(nets, samples=1, seed=0)  # as `predict` does
+    arrays = [_random(edge) for _ in range(2)]
+    x, y = map(keras.ops.convert_to_tensor, arrays)
+    shapes = (tuple(weight.shape) for weight in net.trainable_weights)
+    return Built(
         lambda: trained.train_on_batch(x, y),
-        lambda: trained.predict_on_batch(x),
-        [tuple(w.shape) for w in net.trainable_weights],
+        lambda: infer(arrays[:1]),
+        [shape for shape in shapes if len(shape) == 5],
         training.device(),
+        lambda: _keras_ceilings(precision, training.device()),
+        training.peak_gib,
     )
 
 
-def _monai(
-    precision: str, layout: str, compiled: bool, edge: int
-) -> tuple[Callable, Callable, list[tuple], str]:
+def _keras_ceilings(precision: str, device: str) -> roofline.Ceilings:
+    import keras
+
+    edge, length = _sizes(device)
+    return roofline.measured(
+        lambda x: keras.ops.matmul(x, x),
+        lambda x: -x,
+        lambda x: np.asarray(x[..., :1]),
+        square=keras.random.normal((edge, edge), dtype=precision, seed=0),
+        long=keras.random.normal((length,), dtype=precision, seed=0),
+        itemsize=ITEMSIZES[precision],
+    )
+
+
+def _monai(precision: str, layout: str, compiled: bool, edge: int) -> Built:
     """The peer: MONAI's HighResNet, which ends in norm and activation."""
     import torch
     from monai.networks.nets import HighResNet
+
+    from experiments.throughput import training
 
     place = "cuda" if torch.cuda.is_available() else "cpu"
     form = torch.channels_last_3d if layout == "channels_last_3d" else torch.contiguous_format
@@ -65,7 +109,7 @@ def _monai(
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
     half = {"device_type": place, "dtype": torch.bfloat16, "enabled": precision == "bfloat16"}
 
-    def settle() -> None:
+    def settle(_: Any = None) -> None:
         if place == "cuda":
             torch.cuda.synchronize()
 
@@ -84,18 +128,36 @@ def _monai(
             run(x)
         settle()
 
+    def ceilings() -> roofline.Ceilings:
+        torch.backends.cuda.matmul.allow_tf32 = True  # as its convolutions do of themselves
+        edge, length = _sizes(place)
+        kind = {"device": place, "dtype": getattr(torch, precision)}
+        return roofline.measured(
+            lambda x: x @ x,
+            torch.neg,
+            settle,
+            square=torch.randn(edge, edge, **kind),
+            long=torch.randn(length, **kind),
+            itemsize=ITEMSIZES[precision],
+        )
+
+    def peak_gib() -> float:
+        if place == "cuda":
+            return torch.cuda.max_memory_allocated() / 1024**3
+        return training.process_peak_gib()
+
     name = torch.cuda.get_device_name() if place == "cuda" else place
-    return step, forward, [tuple(p.shape) for p in net.parameters()], name
+    shapes = (tuple(p.shape) for p in net.parameters())
+    kernels = [(*s[2:], s[1], s[0]) for s in shapes if len(s) == 5]
+    return Built(step, forward, kernels, name, ceilings, peak_gib)
+
+
+def _sizes(device: str) -> tuple[int, int]:
+    return _SIZES["cpu" if device == "cpu" else "accelerator"]
 
 
 def _random(edge: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, edge, edge, edge, 1)).astype(np.float32)
-
-
-def forward_tflop(shapes: list[tuple], voxels: int) -> float:
-    """Products and sums of the convolutions, done directly, which all see the whole window."""
-    kernels = sum(math.prod(shape) for shape in shapes if len(shape) == 5)
-    return 2 * voxels * kernels / 1e12
 
 
 def main(specification: dict[str, Any]) -> None:
@@ -105,17 +167,17 @@ def main(specification: dict[str, Any]) -> None:
         built = _monai(precision, specification["layout"], specification["compiled"], edge)
     else:
         built = _ours(who, precision, edge)
-    step, forward, shapes, device = built
     for word in sys.stdin:
         if word.strip() == "describe":
             answer = {
-                "device": device,
-                "forward_tflop": forward_tflop(shapes, edge**3),
-                "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GIB_PER_KIB,
+                "device": built.device,
+                "peak_gib": built.peak_gib(),
+                "kernels": built.kernels,
+                "ceilings": dataclasses.asdict(built.ceilings()),
             }
         else:
             begun = time.perf_counter()
-            {"step": step, "forward": forward}[word.strip()]()
+            {"step": built.step, "forward": built.forward}[word.strip()]()
             answer = {"seconds": time.perf_counter() - begun}
         _give_back_memory()
         print(json.dumps(answer), flush=True)

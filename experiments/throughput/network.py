@@ -10,7 +10,6 @@ import argparse
 import collections
 import pathlib
 import re
-import resource
 import statistics
 import tempfile
 import time
@@ -18,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.throughput import alone
+from experiments.throughput import alone, roofline
 from multires_tf import assembly
 from multires_tf import config as configs
 from multires_tf.data import windows
 
-GIB_PER_KIB = 1 / 1024**2
 # In this order: a layer of a head is one of the objective's, too.
 PARTS = {
     "branch, high": r"branch_1\b",
@@ -65,17 +63,14 @@ def _measure(config: configs.Config, rounds: int) -> dict[str, Any]:
     import keras
 
     from experiments.throughput import training
+    from multires_tf.model import thin
 
     keras.config.set_dtype_policy(config.train.precision)
     nets = assembly.networks(config)
     objective = assembly.objective(config, nets)
-    settings = config.train
-    adam = keras.optimizers.Adam(
-        settings.learning_rate,
-        epsilon=settings.adam_epsilon,
-        global_clipnorm=settings.gradient_clip or None,
-    )
-    objective.compile(adam, jit_compile=training.compiled())
+    rule = assembly.optimiser(config)
+    rule.global_clipnorm = config.train.gradient_clip or None
+    objective.compile(rule, jit_compile=training.compiled())
     law = {"window": config.network.window, "scales": nets.scales}
     boxes = windows.branch_windows((0, 0, 0), config.training_tile, **law)
     batch = {
@@ -87,11 +82,15 @@ def _measure(config: configs.Config, rounds: int) -> dict[str, Any]:
         "step": _timed(lambda: objective.train_on_batch(batch), rounds),
         "forward": _timed(lambda: nets.plain.predict_on_batch(mr), rounds),
     }
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GIB_PER_KIB
+    peak_gib = training.peak_gib()
+    medians = {what: statistics.median(times) for what, times in seconds.items()}
+    tflop = 2 * sum(thin.Draws(nets).multiply_adds([one.shape for one in mr], None)) / 1e12
     row = {
-        "precision": settings.precision,
+        "precision": config.train.precision,
         "device": training.device(),
-        **{f"{what} s": statistics.median(times) for what, times in seconds.items()},
+        **{f"{what} s": median for what, median in medians.items()},
+        "step TFLOP/s": roofline.BACKWARD * tflop / medians["step"],
+        "forward TFLOP/s": tflop / medians["forward"],
         "peak GiB": peak_gib,
     }
     if keras.backend.backend() == "tensorflow":

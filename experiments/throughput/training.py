@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+
 import keras
+
+_GIB_PER_KIB = 1 / 1024**2
 
 
 def device() -> str:
@@ -29,3 +33,24 @@ def compiled() -> bool:
     if keras.backend.backend() == "tensorflow":
         return device() != "cpu"
     return keras.backend.backend() == "jax"
+
+
+def peak_gib() -> float:
+    """Memory taken at the peak: of the accelerator, if there is one, else of the process."""
+    taken = None
+    match keras.backend.backend():
+        case "jax":
+            import jax
+
+            taken = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        case "tensorflow":
+            import tensorflow as tf
+
+            if tf.config.list_physical_devices("GPU"):
+                taken = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    return process_peak_gib() if taken is None else taken / 1024**3
+
+
+def process_peak_gib() -> float:
+    """Memory of this process at its peak; Linux counts in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _GIB_PER_KIB

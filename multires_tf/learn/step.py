@@ -13,32 +13,6 @@ import tensorflow as tf
 Step = Callable[[dict[str, Any]], tuple[dict[str, tf.Tensor], list[tf.Tensor]]]
 
 
-def optimiser(
-    *,
-    learning_rate: float,
-    schedule: str,
-    steps: int,
-    beta2: float,
-    epsilon: float,
-    scaled: bool,
-) -> keras.optimizers.Optimizer:
-    """Adam as the paper's (Kingma & Ba 2015), with an optional cosine to zero.
-
-    Args:
-        learning_rate: at the start.
-        schedule: "constant" or "cosine".
-        steps: over which the cosine falls.
-        beta2: decay of Adam's second moment.
-        epsilon: of Adam; TensorFlow 1 had 1e-8.
-        scaled: scale the loss, as float16 needs.
-    """
-    rate = learning_rate
-    if schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=steps)
-    adam = keras.optimizers.Adam(rate, beta_2=beta2, epsilon=epsilon)
-    return keras.optimizers.LossScaleOptimizer(adam) if scaled else adam
-
-
 def build(
     objective: keras.Model,
     optimiser: keras.optimizers.Optimizer,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import types
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -165,6 +166,16 @@ def plain_group_norm(
     scale = ops.rsqrt(variance + epsilon) * ops.reshape(gamma, (1, 1, groups, -1))
     offset = ops.reshape(beta, (1, 1, groups, -1)) - mean * scale
     return ops.reshape(plain_affine(grouped, scale, offset), (-1, *sizes[1:4], channels))
+
+
+def compiled(model: keras.Model) -> Callable[[list], dict[str, Any]]:
+    """A model's inference as one function, compiled where the backend compiles.
+
+    Args:
+        model: from a list of tensors to named ones; its weights are read anew at every call.
+    """
+    fast = specialised()
+    return model.predict_on_batch if fast is None else fast.compiled(model)
 
 
 def recomputed(model: keras.Model, inputs: list) -> Any:

@@ -151,6 +151,16 @@ def _one_pass(dtype: tf.DType) -> Callable:
     return affine_prelu
 
 
+def compiled(model: Any) -> Callable[[list], dict[str, Any]]:
+    """`kernels.compiled`: a graph, without XLA."""
+
+    @tf.function(reduce_retracing=True, jit_compile=False)
+    def infer(inputs: list) -> dict[str, Any]:
+        return model(inputs, training=False)
+
+    return lambda inputs: infer([tf.constant(one) for one in inputs])
+
+
 def recomputed(model: Any, inputs: list) -> Any:
     """`kernels.recomputed`: a gradient that calls the model again, statistics at rest."""
 

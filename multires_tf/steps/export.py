@@ -61,6 +61,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
     folder = runfolder.RunFolder(workdir)
     folder.need(folder.best, "train")
     config = configs.parse(folder.need(folder.config, "prepare"))
+    runtime.need_tensorflow("export")
     runtime.start(seed=config.seed, precision=precision)
     import tensorflow as tf
 

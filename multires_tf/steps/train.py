@@ -53,6 +53,7 @@ def run(
     if difference:
         advice = "use the same config, or another --workdir"
         raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
+    runtime.need_tensorflow("train")
     runtime.start(seed=config.seed, precision=config.train.precision)
     from multires_tf.learn import replicas
 
@@ -272,8 +273,7 @@ class _Session:
         """Replaces batch norm's moving statistics by those over many training windows."""
         count = -(-self.config.train.statistics_windows // self.config.sampling.batch)
         if count and self.statistics_estimator:
-            seed = self.config.seed ^ _STATISTICS_SEED
-            self.statistics_estimator(self.batches(0, count, seed))
+            self.statistics_estimator(self.batches(0, count, self.config.seed ^ _STATISTICS_SEED))
 
     def write_provenance(self) -> None:
         facts = runtime.provenance(self.config.seed)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from multires_tf.learn import loop, step
+from multires_tf.learn import loop, optimiser, step
 
 
 def _objective():
@@ -23,7 +23,7 @@ def _objective():
 
 
 def _adam(schedule="constant"):
-    return step.optimiser(
+    return optimiser.adam(
         learning_rate=0.1,
         schedule=schedule,
         steps=10,

@@ -1,0 +1,79 @@
+"""The command line: prepares once, takes every arm through the rest at the same time, shows."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from absl import app
+from absl.flags import argparse_flags
+
+from experiments.paper_scale import training
+from multires_tf import errors, exhibits, runfolder, study
+
+ROOT = pathlib.Path("runs/paper_scale")
+SETS = (
+    *("register=none", "train.precision=mixed_bfloat16", "train.recompute=[]"),
+    *("train.steps=500", "train.schedule=cosine", "train.report_every=50"),
+    *("loss.beta=0.5", "loss.deep_supervision=1.0"),
+    "cohort.split=[10, 2, 8]",
+)
+# A larger tile shares context and overlap: a third of the work of tiles of 80.
+TILE = ("--tile", "160")
+ARMS = [
+    study.Arm("unet2d", "unet2d", (), (*SETS, "sampling.batch=10")),
+    *(study.Arm(name, name, (), SETS, predict=TILE) for name in ("unet3d", "multires")),
+    study.Arm("multires_unc", "multires_unc", (), SETS, predict=TILE),
+]
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse_flags.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("runs/phantom3mm"))
+    parser.add_argument("--root", type=pathlib.Path, default=ROOT)
+    text = "key=value for all arms; repeatable"
+    parser.add_argument("--set", dest="sets", action="append", default=[], help=text)
+    parser.add_argument("--within", choices=[arm.name for arm in ARMS], help=argparse.SUPPRESS)
+    return parser.parse_args(argv[1:])
+
+
+def main(chosen: argparse.Namespace) -> int:
+    """Runs all arms, or, in the process of one, that arm."""
+    arms = {arm.name: dataclasses.replace(arm, sets=(*arm.sets, *chosen.sets)) for arm in ARMS}
+    try:
+        if chosen.within:
+            training.run(runfolder.RunFolder(chosen.root / chosen.within))
+            _verbs(chosen, [arms[chosen.within]], "predict", "evaluate")
+            return 0
+        _verbs(chosen, list(arms.values()), "prepare")
+        _side_by_side(list(arms))
+        shown = [exhibits.table1, exhibits.figure2]
+        print("\n".join(study.show(list(arms.values()), root=chosen.root, exhibits=shown)))
+    except errors.UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _verbs(chosen: argparse.Namespace, arms: Sequence[study.Arm], *verbs: str) -> None:
+    study.run(arms, data=chosen.data, root=chosen.root, verbs=verbs)
+
+
+def _side_by_side(names: Sequence[str]) -> None:
+    """Runs the process of every arm; they share the accelerator's memory."""
+    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+    command = [sys.executable, "-m", "experiments.paper_scale", *sys.argv[1:], "--within"]
+    processes = {name: subprocess.Popen([*command, name], env=shared) for name in names}
+    failed = [name for name, process in processes.items() if process.wait()]
+    if failed:
+        raise errors.UserError(f"arm {failed[0]} failed; its message stands above; run again")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,111 @@
+"""A training run under any Keras backend: a plain loop, which leaves what `train` leaves.
+
+The verb `train` is TensorFlow's: tf.data, TensorBoard, several devices, a run that goes on after a
+kill. Here is only what a network needs to be trained where TensorFlow is missing.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from multires_tf import assembly, errors, origin, progress, runfolder, runtime
+from multires_tf import config as configs
+
+
+def run(folder: runfolder.RunFolder) -> None:
+    """Trains the network of a prepared run to its last step, unless that was done.
+
+    Raises:
+        errors.UserError: the loss is not finite.
+    """
+    if folder.last.exists():
+        return
+    config = configs.parse(folder.config)
+    runtime.start(seed=config.seed, precision=config.train.precision)
+    from experiments.throughput import training
+    from multires_tf.learn import checkpoints, history
+
+    nets = assembly.networks(config)
+    objective = assembly.objective(config, nets)
+    rule = assembly.optimiser(config)
+    rule.global_clipnorm = config.train.gradient_clip or None
+    objective.compile(rule, jit_compile=training.compiled())
+    volumes = assembly.volumes(folder, "train")
+    facts = origin.facts(folder, volumes, assembly.volumes(folder, "validation"), {})
+    runtime.write_provenance(
+        folder.provenance,
+        {
+            **runtime.provenance(config.seed),
+            "trainable_parameters": sum(math.prod(w.shape) for w in nets.plain.trainable_weights),
+            "replicas": 1,
+            "devices": [training.device()],
+        },
+        continued=False,
+    )
+    kept = history.History(config.train.convergence_window, config.train.steps)
+    for row in _rows(config, objective, volumes):
+        kept.add(**row)
+        progress.say(f"{folder.root.name}: step {row['step']}, loss {row['loss']:.4f}")
+        if not math.isfinite(row["loss"]):
+            raise errors.UserError(f"{folder.root}: loss not finite at step {row['step']}")
+    kept.write(folder.history)
+    position = {"step": config.train.steps, "finished": True, "history": kept.rows, **facts}
+    public = {name: fact for name, fact in position.items() if name not in ("stores", "subjects")}
+    checkpoints.save(folder.best, nets.plain.variables, public)
+    checkpoints.save(folder.last, [*nets.plain.variables, *rule.variables], position)
+
+
+def _rows(config: configs.Config, objective: Any, volumes: list[Any]) -> Iterator[dict[str, Any]]:
+    """Trains, and yields a row of the history for each interval of reporting."""
+    every = config.train.report_every
+    losses: list[float] = []
+    waited, begun = 0.0, time.perf_counter()
+    batches = _batches(config, [tensor.name for tensor in objective.inputs], volumes)
+    for step in range(1, config.train.steps + 1):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        losses.append(float(objective.train_on_batch(batch, return_dict=True)["loss"]))
+        if step % every == 0 or step == config.train.steps:
+            seconds = time.perf_counter() - begun
+            yield {
+                "step": step,
+                "loss": float(np.mean(losses)),
+                "seconds": round(seconds, 3),
+                "waiting_share": round(waited / seconds, 4),
+            }
+            losses, waited, begun = [], 0.0, time.perf_counter()
+
+
+def _batches(
+    config: configs.Config, names: Sequence[str], volumes: list[Any]
+) -> Iterator[dict[str, np.ndarray]]:
+    """What the objective is fed in each step, made some steps ahead on all cores."""
+    from multires_tf.data import pipeline
+
+    recipe = assembly.recipe(config, seed=config.seed)
+
+    def make(step: int) -> dict[str, np.ndarray]:
+        places = range(recipe.batch)
+        made = [pipeline.training_window(volumes, recipe, step=step, index=i)[0] for i in places]
+        arrays = {key: np.stack([one[key] for one in made])[..., None] for key in recipe.keys}
+        draws = [(recipe.seed, step * recipe.batch + i) for i in places]
+        return {name: arrays.get(name, np.array(draws, np.int32)) for name in names}
+
+    workers = os.cpu_count() or 1
+    ahead: collections.deque = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for step in range(config.train.steps):
+            ahead.append(pool.submit(make, step))
+            if len(ahead) > workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
