@@ -30,7 +30,7 @@ def _on_cpu(x: Any) -> types.ModuleType | None:
 
 
 def prelu(x: Any, alpha: Any) -> Any:
-    """x where positive, alpha x elsewhere; alpha has one value a channel."""
+    """x where positive, alpha x elsewhere; alpha (C,) and its gradient stay float32 (or wider)."""
     fast = _on_cpu(x)
     if fast is not None:
         return fast.prelu(x, alpha)
@@ -39,7 +39,8 @@ def prelu(x: Any, alpha: Any) -> Any:
 
 def plain_prelu(x: Any, alpha: Any) -> Any:
     """`prelu` in keras.ops alone."""
-    return ops.where(x > 0, x, alpha * x)
+    wide = ops.cast(x, alpha.dtype)
+    return ops.where(x > 0, x, ops.cast(alpha * wide, x.dtype))
 
 
 def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:

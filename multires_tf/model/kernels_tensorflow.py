@@ -113,9 +113,10 @@ def _convolution(axes: int) -> Callable:
 @tf.custom_gradient
 def prelu(x: Any, alpha: Any) -> Any:
     """`kernels.prelu`; the fused batch norm's gradient gives alpha's and its product at once."""
+    slope = tf.cast(alpha, x.dtype)
 
     def select() -> Any:
-        return tf.where(x > 0, x, alpha * x)
+        return tf.where(x > 0, x, slope * x)
 
     def gradient(upstream: Any) -> tuple[Any, Any]:
         flat = (1, -1, 1, x.shape[-1])
@@ -127,7 +128,7 @@ def prelu(x: Any, alpha: Any) -> Any:
 
     # Up to a slope of 1 the larger of both is meant, which takes one pass less.
     ordinary = tf.reduce_all(alpha <= 1)
-    return tf.cond(ordinary, lambda: tf.maximum(x, alpha * x), select), _named(gradient)
+    return tf.cond(ordinary, lambda: tf.maximum(x, slope * x), select), _named(gradient)
 
 
 def affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:

@@ -36,11 +36,11 @@ class PReLU(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         self.alpha = self.add_weight(
-            name="alpha", shape=(input_shape[-1],), initializer="zeros", trainable=True
+            name="alpha", shape=(input_shape[-1],), initializer="zeros", autocast=False
         )
 
     def call(self, inputs: Any) -> Any:
-        return kernels.prelu(inputs, ops.cast(self.alpha, inputs.dtype))
+        return kernels.prelu(inputs, ops.cast(self.alpha, self.alpha.dtype))
 
     def compute_output_spec(self, inputs: Any) -> Any:
         return keras.KerasTensor(inputs.shape, self.compute_dtype)

@@ -179,10 +179,14 @@ class Offset(keras.layers.Layer):
     """
 
     def build(self, input_shape: tuple) -> None:
-        self.beta = self.add_weight(name="beta", shape=(input_shape[-1],), initializer="zeros")
+        self.beta = self.add_weight(
+            name="beta", shape=(input_shape[-1],), initializer="zeros", autocast=False
+        )
 
     def call(self, inputs: Any) -> Any:
-        return inputs + ops.cast(self.beta, inputs.dtype)
+        if inputs.dtype == self.beta.dtype:
+            return inputs + self.beta
+        return kernels.affine(inputs, *self.affine())  # its gradient sums the voxels in float32
 
     def affine(self) -> tuple[Any, Any]:
         """Scale and offset (C,), as the normalisations have them."""

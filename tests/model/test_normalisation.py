@@ -165,3 +165,15 @@ def test_no_norm_adds_an_offset_and_keeps_a_window_apart_from_its_neighbours(sma
     assert not nets.plain.non_trainable_variables
     trained, inferred = (nets.plain(triplet(), training=mode)["ct"] for mode in (True, False))
     np.testing.assert_array_equal(trained, inferred)
+
+
+@pytest.mark.parametrize("layer", [normalisation.Offset, layers.PReLU])
+def test_a_channel_s_gradient_is_summed_in_float32(layer):
+    tf = pytest.importorskip("tensorflow")
+    made, x = layer(dtype="mixed_bfloat16"), ops.full((1, 7, 11, 13, 1), -1.0, dtype="bfloat16")
+    with tf.GradientTape() as tape:
+        out = made(x)
+        upstream = tf.ones_like(out)
+    (gradient,) = tape.gradient(out, [made.trainable_weights[0].value], upstream)
+    # 7 x 11 x 13; bfloat16 has 8 bits and would make it 1000 or stop at 256.
+    assert (gradient.dtype, abs(float(gradient[0]))) == (tf.float32, 1001.0)
