@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
@@ -23,12 +24,11 @@ SETS = (
     *("loss.beta=0.5", "loss.deep_supervision=1.0"),
     "cohort.split=[10, 2, 8]",
 )
-# A larger tile shares context and overlap: a third of the work of tiles of 80.
-TILE = ("--tile", "160")
+# The windows' own tiles: a body fits several, so that all bodies share one compiled program.
 ARMS = [
     study.Arm("unet2d", "unet2d", (), (*SETS, "sampling.batch=10")),
-    *(study.Arm(name, name, (), SETS, predict=TILE) for name in ("unet3d", "multires")),
-    study.Arm("multires_unc", "multires_unc", (), SETS, predict=TILE),
+    *(study.Arm(name, name, (), SETS) for name in ("unet3d", "multires")),
+    study.Arm("multires_unc", "multires_unc", (), SETS, predict=("--samples", "5")),
 ]
 
 
@@ -45,16 +45,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(chosen: argparse.Namespace) -> int:
     """Runs all arms, or, in the process of one, that arm."""
-    arms = {arm.name: dataclasses.replace(arm, sets=(*arm.sets, *chosen.sets)) for arm in ARMS}
+    arms = [dataclasses.replace(arm, sets=(*arm.sets, *chosen.sets)) for arm in ARMS]
+    # The arms share the accelerator's memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         if chosen.within:
             training.run(runfolder.RunFolder(chosen.root / chosen.within))
-            _verbs(chosen, [arms[chosen.within]], "predict", "evaluate")
             return 0
-        _verbs(chosen, list(arms.values()), "prepare")
-        _side_by_side(list(arms))
+        _verbs(chosen, arms, "prepare")
+        with concurrent.futures.ThreadPoolExecutor(len(arms)) as pool:
+            for _ in pool.map(lambda arm: _after_prepare(chosen, arm), arms):
+                pass
         shown = [exhibits.table1, exhibits.figure2]
-        print("\n".join(study.show(list(arms.values()), root=chosen.root, exhibits=shown)))
+        print("\n".join(study.show(arms, root=chosen.root, exhibits=shown)))
     except errors.UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -65,14 +68,12 @@ def _verbs(chosen: argparse.Namespace, arms: Sequence[study.Arm], *verbs: str) -
     study.run(arms, data=chosen.data, root=chosen.root, verbs=verbs)
 
 
-def _side_by_side(names: Sequence[str]) -> None:
-    """Runs the process of every arm; they share the accelerator's memory."""
-    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
-    command = [sys.executable, "-m", "experiments.paper_scale", *sys.argv[1:], "--within"]
-    processes = {name: subprocess.Popen([*command, name], env=shared) for name in names}
-    failed = [name for name, process in processes.items() if process.wait()]
-    if failed:
-        raise errors.UserError(f"arm {failed[0]} failed; its message stands above; run again")
+def _after_prepare(chosen: argparse.Namespace, arm: study.Arm) -> None:
+    """Trains in a process of its own, whose memory is free again when the verbs follow."""
+    command = [sys.executable, "-m", "experiments.paper_scale", *sys.argv[1:], "--within", arm.name]
+    if subprocess.run(command, check=False).returncode:
+        raise errors.UserError(f"arm {arm.name} failed; its message stands above; run again")
+    _verbs(chosen, [arm], "predict", "evaluate")
 
 
 if __name__ == "__main__":
