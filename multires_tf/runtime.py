@@ -31,7 +31,9 @@ def start(*, seed: int, precision: str) -> None:
             # Not all of it at once: what is free tells how large a tile may be, others use it, too.
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(seed)
+        # Op determinism asks for it; under another backend it would load TensorFlow. Whatever is
+        # random here has a seed of its own.
+        keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
 
 

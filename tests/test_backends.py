@@ -1,0 +1,92 @@
+"""A run that was trained and is predicted where Keras runs on another backend than TensorFlow."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+ROOT = pathlib.Path(__file__).parent.parent
+TINY = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/tiny.yaml"]
+TRAIN = """import pathlib
+import sys
+from experiments.paper_scale import training
+from multires_tf import runfolder
+training.run(runfolder.RunFolder(pathlib.Path(sys.argv[1])))
+"""
+pytestmark = pytest.mark.slow
+
+
+def _start(backend, *words):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+
+
+def _verb(backend, *words):
+    done = _start(backend, "-m", "multires_tf", *words)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def _maps(folder):
+    return {
+        path.name: sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(np.float32)
+        for path in sorted(folder.rglob("*.nii.gz"))
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run whose network was trained under JAX."""
+    pytest.importorskip("jax", reason="the JAX backend comes with the dev extra")
+    root = tmp_path_factory.mktemp("backends")
+    phantoms, run = root / "phantoms", root / "run"
+    _verb("tensorflow", "phantom", "--out", phantoms, "--subjects", 3, "--spacing_mm", 14)
+    _verb("jax", "prepare", "--workdir", run, *TINY, "--data", phantoms)
+    done = _start("jax", "-c", TRAIN, run)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return run
+
+
+def test_jax_and_tensorflow_predict_the_same(trained):
+    cohort = trained.parent / "phantoms"
+    found = {}
+    for backend in ("jax", "tensorflow"):
+        out = trained.parent / backend
+        where = ["--input", cohort / "phantom000" / "mr.nii.gz", "--output", out]
+        _verb(backend, "predict", "--workdir", trained, *where, "--samples", 3)
+        found[backend] = _maps(out)
+    assert set(found["jax"]) == set(found["tensorflow"]) >= {"ct.nii.gz", "epistemic_sd_hu.nii.gz"}
+    for name, made in found["jax"].items():
+        assert np.ptp(made) > 1
+        # Whole HU: a rounding may fall to the other side.
+        assert np.abs(made - found["tensorflow"][name]).max() <= 1, name
+
+
+def test_its_history_and_provenance_are_those_of_a_run(trained):
+    assert (trained / "history.csv").read_text().splitlines()[0].startswith("step,loss,val_mae_hu")
+    facts = json.loads((trained / "provenance.json").read_text())
+    assert facts["trainable_parameters"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("train", *TINY), "train"),
+        (("export",), "export"),
+        (("predict", "--tile", "auto"), "--tile auto"),
+    ],
+)
+def test_what_is_tensorflow_s_alone_says_so(trained, words, what):
+    verb, *others = words
+    before = sorted(trained.rglob("*"))
+    done = _start("jax", "-m", "multires_tf", verb, "--workdir", trained, *others)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert what in line
+    assert "unset KERAS_BACKEND" in line
+    assert sorted(trained.rglob("*")) == before
