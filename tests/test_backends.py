@@ -41,7 +41,7 @@ def _maps(folder):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run whose network was trained under JAX."""
+    """A run whose network was trained and calibrated under JAX."""
     pytest.importorskip("jax", reason="the JAX backend comes with the dev extra")
     root = tmp_path_factory.mktemp("backends")
     phantoms, run = root / "phantoms", root / "run"
@@ -49,6 +49,7 @@ def trained(tmp_path_factory):
     _verb("jax", "prepare", "--workdir", run, *TINY, "--data", phantoms)
     done = _start("jax", "-c", TRAIN, run)
     assert done.returncode == 0, done.stderr[-2000:]
+    _verb("jax", "calibrate", "--workdir", run, "--samples", 2)
     return run
 
 
