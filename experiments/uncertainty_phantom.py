@@ -114,6 +114,9 @@ def measure(data: pathlib.Path, places: Sequence[pathlib.Path], samples: int) ->
         data: cohort of phantoms, a folder or a table in it.
         places: the folder that holds the run folder, or those of all folds.
         samples: draws of each prediction.
+
+    Raises:
+        errors.UserError: a prediction fails.
     """
     phantoms = data if data.is_dir() else data.parent
     runs = [runfolder.RunFolder(place / ARMS[0].name) for place in places]
@@ -181,6 +184,8 @@ def main() -> None:
 
     def experiment(chosen: argparse.Namespace) -> int:
         try:
+            if chosen.samples < 2:
+                raise errors.UserError("--samples: 2 or more; one draw has no epistemic map")
             cut = None if chosen.folds is None else study.folds_of(ARMS, chosen.folds)
             study.run(ARMS, data=chosen.data, root=chosen.root, verbs=VERBS, cut=cut)
             places = folds.need(chosen.root, chosen.folds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
+import pkgutil
 import subprocess
 import sys
 
@@ -12,17 +13,23 @@ import pytest
 from multires_tf import config
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = sorted(p.stem for p in (ROOT / "experiments").glob("*.py") if p.stem != "__init__")
+EXPERIMENTS = ROOT / "experiments"
+NAMES = sorted(p.stem for p in EXPERIMENTS.glob("*.py") if p.stem != "__init__")
+# Packages have a command line of their own; this one's arms are like the others'.
+ARMS = [*NAMES, "paper_scale.__main__"]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=ARMS)
 def experiment(request, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(ROOT)
     return importlib.import_module(f"experiments.{request.param}")
 
 
-def test_an_experiment_says_what_it_asks_and_costs(experiment):
+@pytest.mark.parametrize("name", [found.name for found in pkgutil.iter_modules([EXPERIMENTS])])
+def test_an_experiment_says_what_it_asks_and_costs(name, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    experiment = importlib.import_module(f"experiments.{name}")
     for word in ("Question:", "Source:", "Command:", "Cost:", "Expected:"):
         assert word in experiment.__doc__, word
 
@@ -43,7 +50,7 @@ def test_training_is_taken_from_an_earlier_arm_of_the_same_config(experiment):
 
 
 def test_its_verbs_are_files(experiment):
-    for verb in experiment.VERBS:
+    for verb in getattr(experiment, "VERBS", ()):
         assert (ROOT / "multires_tf" / "steps" / f"{verb}.py").exists(), verb
 
 
