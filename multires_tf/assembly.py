@@ -77,8 +77,12 @@ def objective(config: configs.Config, nets: Any) -> Any:
     )
 
 
-def optimiser(config: configs.Config) -> Any:
-    """The optimiser of a config, not built yet."""
+def optimiser(config: configs.Config, *, clips: bool = False) -> Any:
+    """The optimiser of a config, not built yet.
+
+    Args:
+        clips: whether it clips the gradient itself; learn.step does so before it.
+    """
     from multires_tf.learn import optimiser
 
     settings = config.train
@@ -89,6 +93,7 @@ def optimiser(config: configs.Config) -> Any:
         beta2=settings.adam_beta2,
         epsilon=settings.adam_epsilon,
         scaled=settings.precision == "mixed_float16",
+        clip=settings.gradient_clip if clips else 0.0,
     )
 
 

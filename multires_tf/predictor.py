@@ -108,7 +108,7 @@ def load(
     reference = novelty.Reference(training) if len(training) >= novelty.FEWEST else None
     planner = None
     if settings.tile == "auto":
-        runtime.need_tensorflow("--tile auto")  # whose memory it knows
+        runtime.need_tensorflow("--tile auto (or --memory)")  # whose memory it knows
         budget = memory_bytes or runtime.memory_bytes()
         planner = planning.planner(
             assembly.tiling(config), nets, memory_bytes=budget, blurred=extras.blurs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -16,11 +17,15 @@ from typing import Any
 
 from multires_tf import errors, runfolder
 
-_PACKAGES = ("multires_tf", "tensorflow", "keras", "numpy", "SimpleITK", "tensorstore")
+_BACKENDS = ("tensorflow", "jax")
+_PACKAGES = ("multires_tf", "keras", "tensorflow", "jax", "numpy", "SimpleITK", "tensorstore")
 
 
 def start(*, seed: int, precision: str) -> None:
-    """Makes everything that follows repeatable: seeds, deterministic kernels, precision policy."""
+    """Sets the precision, and makes what follows repeatable: TensorFlow's seed and kernels.
+
+    Under another backend everything random here has seeds of its own; its kernels are its own, too.
+    """
     quiet()
     import keras
 
@@ -43,12 +48,28 @@ def need_tensorflow(what: str) -> None:
     Raises:
         errors.UserError: it was.
     """
-    quiet()
-    import keras
+    if (name := backend()) != "tensorflow":
+        advice = "set KERAS_BACKEND=tensorflow"
+        raise errors.UserError(f"{what}: runs on TensorFlow, not on {name}; {advice}")
 
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise errors.UserError(f"{what}: runs on TensorFlow, not on {backend}; unset KERAS_BACKEND")
+
+def backend() -> str:
+    """What Keras runs on, or will: KERAS_BACKEND, else its own settings, else TensorFlow.
+
+    Raises:
+        errors.UserError: the networks do not run on it, or it is not installed.
+    """
+    if (name := os.environ.get("KERAS_BACKEND")) is None or not name:
+        home = os.environ.get("KERAS_HOME") or pathlib.Path("~/.keras").expanduser()
+        try:
+            name = json.loads(pathlib.Path(home, "keras.json").read_text("utf-8"))["backend"]
+        except (OSError, ValueError, KeyError):
+            name = "tensorflow"
+    if name not in _BACKENDS:
+        raise errors.UserError(f"KERAS_BACKEND: {name}; set it to {' or '.join(_BACKENDS)}")
+    if importlib.util.find_spec(name) is None:
+        raise errors.UserError(f"KERAS_BACKEND: {name} is not installed; install it with pip")
+    return name
 
 
 def quiet() -> None:
@@ -58,7 +79,7 @@ def quiet() -> None:
     """
     # Among several workers, TensorFlow tells at length of one that is lost; so do we, in a line.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if "TF_CONFIG" in os.environ else "2")
-    if "tensorflow" in sys.modules or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    if backend() != "tensorflow" or "tensorflow" in sys.modules:
         return
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -205,6 +226,7 @@ def provenance(seed: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "packages": {name: _version(name) for name in _PACKAGES},
+        "backend": backend(),
         "commit": _commit(),
     }
 

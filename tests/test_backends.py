@@ -15,8 +15,9 @@ TINY = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/
 TRAIN = """import pathlib
 import sys
 from experiments.paper_scale import training
-from multires_tf import runfolder
-training.run(runfolder.RunFolder(pathlib.Path(sys.argv[1])))
+from multires_tf import config, runfolder
+folder = runfolder.RunFolder(pathlib.Path(sys.argv[1]))
+training.run(folder, config.parse(folder.config))
 """
 pytestmark = pytest.mark.slow
 
@@ -89,5 +90,5 @@ def test_what_is_tensorflow_s_alone_says_so(trained, words, what):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert what in line
-    assert "unset KERAS_BACKEND" in line
+    assert "set KERAS_BACKEND=tensorflow" in line
     assert sorted(trained.rglob("*")) == before

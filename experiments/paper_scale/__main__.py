@@ -15,9 +15,10 @@ from absl import app
 from absl.flags import argparse_flags
 
 from experiments.paper_scale import training
-from multires_tf import errors, exhibits, runfolder, study
+from multires_tf import errors, exhibits, progress, runfolder, study
 
 ROOT = pathlib.Path("runs/paper_scale")
+VERBS = ("prepare", "predict", "evaluate")  # training stands between the first two
 SETS = (
     *("register=none", "train.precision=mixed_bfloat16", "train.recompute=[]"),
     *("train.steps=500", "train.schedule=cosine", "train.report_every=50"),
@@ -50,12 +51,14 @@ def main(chosen: argparse.Namespace) -> int:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         if chosen.within:
-            training.run(runfolder.RunFolder(chosen.root / chosen.within))
+            arm = next(arm for arm in arms if arm.name == chosen.within)
+            training.run(runfolder.RunFolder(chosen.root / arm.name), arm.load())
             return 0
-        _verbs(chosen, arms, "prepare")
+        _verbs(chosen, arms, VERBS[0])
         with concurrent.futures.ThreadPoolExecutor(len(arms)) as pool:
-            for _ in pool.map(lambda arm: _after_prepare(chosen, arm), arms):
-                pass
+            codes = list(pool.map(lambda arm: _after_prepare(chosen, arm), arms))
+        if any(codes):
+            return 2 if 2 in codes else 1
         shown = [exhibits.table1, exhibits.figure2]
         print("\n".join(study.show(arms, root=chosen.root, exhibits=shown)))
     except errors.UserError as error:
@@ -68,12 +71,19 @@ def _verbs(chosen: argparse.Namespace, arms: Sequence[study.Arm], *verbs: str) -
     study.run(arms, data=chosen.data, root=chosen.root, verbs=verbs)
 
 
-def _after_prepare(chosen: argparse.Namespace, arm: study.Arm) -> None:
-    """Trains in a process of its own, whose memory is free again when the verbs follow."""
+def _after_prepare(chosen: argparse.Namespace, arm: study.Arm) -> int:
+    """Trains in a process of its own, whose memory is free again when the verbs follow.
+
+    Returns:
+        The exit code of the training; unless it is 0 nothing follows.
+    """
     command = [sys.executable, "-m", "experiments.paper_scale", *sys.argv[1:], "--within", arm.name]
-    if subprocess.run(command, check=False).returncode:
-        raise errors.UserError(f"arm {arm.name} failed; its message stands above; run again")
-    _verbs(chosen, [arm], "predict", "evaluate")
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        progress.say(f"arm {arm.name}: its training ended with code {code}; see above")
+    else:
+        _verbs(chosen, [arm], *VERBS[1:])
+    return code
 
 
 if __name__ == "__main__":

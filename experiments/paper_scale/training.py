@@ -1,7 +1,9 @@
 """A training run under any Keras backend: a plain loop, which leaves what `train` leaves.
 
 The verb `train` is TensorFlow's: tf.data, TensorBoard, several devices, a run that goes on after a
-kill. Here is only what a network needs to be trained where TensorFlow is missing.
+kill. Here is only what a network needs to be trained where TensorFlow is missing: the last weights
+are the run's, without validation, convergence or statistics of batch norm that are estimated anew,
+and all that a branch computes is kept for its gradient.
 """
 
 from __future__ import annotations
@@ -20,25 +22,35 @@ from multires_tf import assembly, errors, origin, progress, runfolder, runtime
 from multires_tf import config as configs
 
 
-def run(folder: runfolder.RunFolder) -> None:
+def run(folder: runfolder.RunFolder, config: configs.Config) -> None:
     """Trains the network of a prepared run to its last step, unless that was done.
 
+    Args:
+        folder: that `prepare` filled.
+        config: must be the one that it was prepared with.
+
     Raises:
-        errors.UserError: the loss is not finite.
+        errors.UserError: it is not; another process is at work; the loss is not finite.
     """
-    if folder.last.exists():
-        return
-    config = configs.parse(folder.config)
+    prepared = configs.parse(folder.need(folder.config, "prepare"))
+    if difference := configs.first_difference(config, prepared):
+        advice = "use the same settings, or another --root"
+        raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
+    with runfolder.locked(folder.lock):
+        if not folder.last.exists():
+            _train(folder, config)
+
+
+def _train(folder: runfolder.RunFolder, config: configs.Config) -> None:
     runtime.start(seed=config.seed, precision=config.train.precision)
-    from experiments.throughput import training
+    from experiments.throughput import machine
     from multires_tf.learn import checkpoints, history
 
     nets = assembly.networks(config)
     objective = assembly.objective(config, nets)
-    rule = assembly.optimiser(config)
-    rule.global_clipnorm = config.train.gradient_clip or None
-    objective.compile(rule, jit_compile=training.compiled())
-    volumes = assembly.volumes(folder, "train")
+    optimiser = assembly.optimiser(config, clips=True)
+    objective.compile(optimiser, jit_compile=machine.compiled())
+    volumes = assembly.volumes(folder, "train", flagged=config.sampling.use_flagged)
     facts = origin.facts(folder, volumes, assembly.volumes(folder, "validation"), {})
     runtime.write_provenance(
         folder.provenance,
@@ -46,21 +58,23 @@ def run(folder: runfolder.RunFolder) -> None:
             **runtime.provenance(config.seed),
             "trainable_parameters": sum(math.prod(w.shape) for w in nets.plain.trainable_weights),
             "replicas": 1,
-            "devices": [training.device()],
+            "devices": [machine.device()],
         },
         continued=False,
     )
-    kept = history.History(config.train.convergence_window, config.train.steps)
+    record = history.History(config.train.convergence_window, config.train.steps)
     for row in _rows(config, objective, volumes):
-        kept.add(**row)
+        record.add(**row)
+        record.write(folder.history)
         progress.say(f"{folder.root.name}: step {row['step']}, loss {row['loss']:.4f}")
         if not math.isfinite(row["loss"]):
-            raise errors.UserError(f"{folder.root}: loss not finite at step {row['step']}")
-    kept.write(folder.history)
-    position = {"step": config.train.steps, "finished": True, "history": kept.rows, **facts}
+            reason = f"loss not finite by step {row['step']}"
+            advice = "lower train.learning_rate, or set train.precision=float32"
+            raise errors.UserError(f"{folder.root}: {reason}; {advice}")
+    position = {"step": config.train.steps, "finished": True, "history": record.rows, **facts}
     public = {name: fact for name, fact in position.items() if name not in ("stores", "subjects")}
     checkpoints.save(folder.best, nets.plain.variables, public)
-    checkpoints.save(folder.last, [*nets.plain.variables, *rule.variables], position)
+    checkpoints.save(folder.last, [*nets.plain.variables, *optimiser.variables], position)
 
 
 def _rows(config: configs.Config, objective: Any, volumes: list[Any]) -> Iterator[dict[str, Any]]:

@@ -46,7 +46,7 @@ def _ours(who: str, precision: str, edge: int) -> Built:
     """Our branch in the running Keras backend."""
     import keras
 
-    from experiments.throughput import training
+    from experiments.throughput import machine
     from multires_tf import synthesis
     from multires_tf.model import networks
 
@@ -62,7 +62,7 @@ def _ours(who: str, precision: str, edge: int) -> Built:
     net = nets.plain
     trained = keras.Model(net.inputs, net.output["ct"])
     trained.compile(
-        keras.optimizers.Adam(1e-3), "mean_squared_error", jit_compile=training.compiled()
+        keras.optimizers.Adam(1e-3), "mean_squared_error", jit_compile=machine.compiled()
     )
     infer = synthesis.monte_carlo(nets, samples=1, seed=0)  # as `predict` does
     arrays = [_random(edge) for _ in range(2)]
@@ -72,9 +72,9 @@ def _ours(who: str, precision: str, edge: int) -> Built:
         lambda: trained.train_on_batch(x, y),
         lambda: infer(arrays[:1]),
         [shape for shape in shapes if len(shape) == 5],
-        training.device(),
-        lambda: _keras_ceilings(precision, training.device()),
-        training.peak_gib,
+        machine.device(),
+        lambda: _keras_ceilings(precision, machine.device()),
+        machine.peak_gib,
     )
 
 
@@ -97,7 +97,7 @@ def _monai(precision: str, layout: str, compiled: bool, edge: int) -> Built:
     import torch
     from monai.networks.nets import HighResNet
 
-    from experiments.throughput import training
+    from experiments.throughput import machine
 
     place = "cuda" if torch.cuda.is_available() else "cpu"
     form = torch.channels_last_3d if layout == "channels_last_3d" else torch.contiguous_format
@@ -144,7 +144,7 @@ def _monai(precision: str, layout: str, compiled: bool, edge: int) -> Built:
     def peak_gib() -> float:
         if place == "cuda":
             return torch.cuda.max_memory_allocated() / 1024**3
-        return training.process_peak_gib()
+        return machine.process_peak_gib()
 
     name = torch.cuda.get_device_name() if place == "cuda" else place
     shapes = (tuple(p.shape) for p in net.parameters())

@@ -62,15 +62,14 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
 def _measure(config: configs.Config, rounds: int) -> dict[str, Any]:
     import keras
 
-    from experiments.throughput import training
+    from experiments.throughput import machine
     from multires_tf.model import thin
 
     keras.config.set_dtype_policy(config.train.precision)
     nets = assembly.networks(config)
     objective = assembly.objective(config, nets)
-    rule = assembly.optimiser(config)
-    rule.global_clipnorm = config.train.gradient_clip or None
-    objective.compile(rule, jit_compile=training.compiled())
+    optimiser = assembly.optimiser(config, clips=True)
+    objective.compile(optimiser, jit_compile=machine.compiled())
     law = {"window": config.network.window, "scales": nets.scales}
     boxes = windows.branch_windows((0, 0, 0), config.training_tile, **law)
     batch = {
@@ -82,12 +81,12 @@ def _measure(config: configs.Config, rounds: int) -> dict[str, Any]:
         "step": _timed(lambda: objective.train_on_batch(batch), rounds),
         "forward": _timed(lambda: nets.plain.predict_on_batch(mr), rounds),
     }
-    peak_gib = training.peak_gib()
+    peak_gib = machine.peak_gib()
     medians = {what: statistics.median(times) for what, times in seconds.items()}
     tflop = 2 * sum(thin.Draws(nets).multiply_adds([one.shape for one in mr], None)) / 1e12
     row = {
         "precision": config.train.precision,
-        "device": training.device(),
+        "device": machine.device(),
         **{f"{what} s": median for what, median in medians.items()},
         "step TFLOP/s": roofline.BACKWARD * tflop / medians["step"],
         "forward TFLOP/s": tflop / medians["forward"],

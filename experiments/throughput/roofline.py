@@ -20,7 +20,11 @@ _REPEATS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Ceilings:
-    """What a device reaches: TFLOP/s in a large matrix product, GB/s read and written in a copy."""
+    """What a device reaches: TFLOP/s in a large matrix product, GB/s read and written in a copy.
+
+    The copy is into memory that the framework asks for each time, as a network's tensors are; into
+    memory that is there already a processor may copy twice as fast.
+    """
 
     tflops: float
     gbs: float

@@ -5,14 +5,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import importlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 from keras import ops
+
+_portable = contextvars.ContextVar("portable", default=False)
+
+
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+    """Graphs traced within may leave this process: nothing in them asks for a compiler."""
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
 
 
 @functools.cache
@@ -30,17 +44,35 @@ def _on_cpu(x: Any) -> types.ModuleType | None:
 
 
 def prelu(x: Any, alpha: Any) -> Any:
-    """x where positive, alpha x elsewhere; alpha (C,) and its gradient stay float32 (or wider)."""
+    """x where positive, alpha x elsewhere, rounded once.
+
+    Args:
+        x: (B, Z, Y, X, C).
+        alpha: (C,) float32 (or wider), no variable; so is its gradient.
+    """
     fast = _on_cpu(x)
-    if fast is not None:
+    if fast is not None and not _portable.get():
         return fast.prelu(x, alpha)
     return plain_prelu(x, alpha)
 
 
 def plain_prelu(x: Any, alpha: Any) -> Any:
-    """`prelu` in keras.ops alone."""
-    wide = ops.cast(x, alpha.dtype)
-    return ops.where(x > 0, x, ops.cast(alpha * wide, x.dtype))
+    """`prelu` in keras.ops alone; the backward pass keeps x as it came, no wider copy of it."""
+
+    def wide(tensor: Any) -> Any:
+        return ops.cast(tensor, alpha.dtype)
+
+    @ops.custom_gradient
+    def activate(x: Any, alpha: Any) -> Any:
+        def gradient(*given: Any, upstream: Any = None) -> tuple[Any, Any]:
+            above = given[0] if upstream is None else upstream  # backends differ
+            d_x = ops.where(x > 0, above, ops.cast(alpha * wide(above), above.dtype))
+            negative = wide(above) * wide(ops.minimum(x, 0))
+            return d_x, ops.sum(negative, axis=tuple(range(len(x.shape) - 1)))
+
+        return ops.where(x > 0, x, ops.cast(alpha * wide(x), x.dtype)), gradient
+
+    return activate(x, alpha)
 
 
 def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:

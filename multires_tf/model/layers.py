@@ -40,6 +40,7 @@ class PReLU(keras.layers.Layer):
         )
 
     def call(self, inputs: Any) -> Any:
+        # A gradient of one's own takes tensors, no variables: reading is what a cast does.
         return kernels.prelu(inputs, ops.cast(self.alpha, self.alpha.dtype))
 
     def compute_output_spec(self, inputs: Any) -> Any:

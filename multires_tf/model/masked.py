@@ -6,8 +6,10 @@ each draw.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from multires_tf.model import kernels, networks
@@ -21,15 +23,15 @@ class Draws:
     """
 
     def __init__(self, nets: networks.Networks) -> None:
-        self._plain = kernels.compiled(nets.plain)
-        self._sampler = nets.sampler and kernels.compiled(nets.sampler)
+        self._plain = _compiled(nets.plain)
+        self._sampler = nets.sampler and _compiled(nets.sampler)
 
     def shared(self, inputs: list) -> list:
         """What all draws have in common: the MR windows (B, Z, Y, X, 1) themselves."""
         return inputs
 
     def outputs(self, shared: list, draw: tuple[int, int] | None) -> dict[str, Any]:
-        """One draw's outputs by name, (B, Z, Y, X, 1) float32.
+        """One draw's "ct" and, with a variance head, "log_var", (B, Z, Y, X, 1) float32.
 
         Args:
             shared: what `shared` returns.
@@ -38,3 +40,8 @@ class Draws:
         if draw is None or self._sampler is None:
             return self._plain(shared)
         return self._sampler([*shared, np.array([draw] * len(shared[0]), np.int32)])
+
+
+def _compiled(model: keras.Model) -> Callable[[list], dict[str, Any]]:
+    wanted = {name: model.output[name] for name in ("ct", "log_var") if name in model.output}
+    return kernels.compiled(keras.Model(model.inputs, wanted))

@@ -10,6 +10,24 @@ import keras
 from multires_tf.model import layers, losses, networks
 
 
+class Objective(keras.Model):
+    """From a batch to its losses; what Keras' own training minimises, too, is "loss" alone.
+
+    Without this it would add up what the loss layers report, whatever their weights.
+    """
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The output "loss" among `y_pred`, a scalar."""
+        return y_pred["loss"]
+
+
 def build(
     nets: networks.Networks,
     *,
@@ -18,7 +36,7 @@ def build(
     beta: float = 0.0,
     deep_supervision: float = 0.0,
     recompute: tuple[int, ...] = (),
-) -> keras.Model:
+) -> Objective:
     """Builds a model from a batch to its losses; channels are dropped where the network does so.
 
     Inputs, by name: those of the network, "draw" (int32 (B, 2)) if channels are dropped, and for
@@ -61,7 +79,7 @@ def build(
         ]
         parts["deep"] = deep_supervision * functools.reduce(keras.ops.add, squares)
         total = total + parts["deep"]
-    return keras.Model(inputs, {"loss": total, **parts}, name="objective")
+    return Objective(inputs, {"loss": total, **parts}, name="objective")
 
 
 def _in_pieces(nets: networks.Networks, inputs: list, recompute: tuple[int, ...]) -> dict[str, Any]:

@@ -65,16 +65,19 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
     runtime.start(seed=config.seed, precision=precision)
     import tensorflow as tf
 
+    from multires_tf.model import kernels
+
     config, nets, position = assembly.trained_networks(folder)
     kept = calibration.load(folder)
     endpoints = _endpoints(nets, config)
     module = tf.Module()
     # Its weights alone: a Keras model would be traced and saved a second time.
     module.weights = [variable.value for variable in nets.plain.variables]
-    signatures = {
-        name: tf.function(call, jit_compile=False, autograph=False).get_concrete_function(**inputs)
-        for name, (call, inputs) in endpoints.items()
-    }
+    with kernels.portable():
+        signatures = {
+            name: tf.function(call, jit_compile=False, autograph=False).get_concrete_function(**own)
+            for name, (call, own) in endpoints.items()
+        }
     signatures["serving_default"] = signatures["serve"]
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with runfolder.replacing(folder.saved_model) as beside:

@@ -54,6 +54,20 @@ def test_the_first_step_of_adam_is_the_learning_rate():
     assert float(model.trainable_variables[0][0, 0]) == pytest.approx(0.9, abs=1e-6)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_optimiser_that_clips_does_so_on_the_unscaled_gradient(scaled):
+    # Of two gradients, 300 and 400, a norm of 1 leaves 0.6 and 0.8, far above this epsilon no more.
+    weights = [keras.Variable(0.0), keras.Variable(0.0)]
+    settings = {"schedule": "constant", "steps": 1, "beta2": 0.999, "epsilon": 1.0}
+    adam = optimiser.adam(learning_rate=1.0, **settings, scaled=scaled, clip=1.0)
+    adam.build(weights)
+    gradients = [keras.ops.convert_to_tensor(value) for value in (300.0, 400.0)]
+    adam.apply([adam.scale_loss(gradient) for gradient in gradients], weights)
+    # Adam's first step is s g / (s |g| + epsilon) with s the root of 1 - beta2.
+    wanted = [-s * g / (s * g + 1.0) for s in [0.001**0.5] for g in (0.6, 0.8)]
+    assert [float(weight) for weight in weights] == pytest.approx(wanted, rel=1e-4)
+
+
 def test_clipping_bounds_the_global_norm():
     model, rule = _objective(), keras.optimizers.SGD(0.1)
     rule.build(model.trainable_variables)

@@ -167,9 +167,12 @@ def test_no_norm_adds_an_offset_and_keeps_a_window_apart_from_its_neighbours(sma
     np.testing.assert_array_equal(trained, inferred)
 
 
+@pytest.mark.parametrize("special", [True, False], ids=["special", "plain"])
 @pytest.mark.parametrize("layer", [normalisation.Offset, layers.PReLU])
-def test_a_channel_s_gradient_is_summed_in_float32(layer):
+def test_a_channel_s_gradient_is_summed_in_float32(layer, special, monkeypatch):
     tf = pytest.importorskip("tensorflow")
+    if not special:
+        monkeypatch.setattr(kernels, "specialised", lambda: None)
     made, x = layer(dtype="mixed_bfloat16"), ops.full((1, 7, 11, 13, 1), -1.0, dtype="bfloat16")
     with tf.GradientTape() as tape:
         out = made(x)

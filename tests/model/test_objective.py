@@ -35,6 +35,16 @@ def test_deep_supervision_adds_the_weighted_errors_of_the_coarser_branches():
     assert parts["loss"] == pytest.approx(parts["square"] + parts["deep"], rel=1e-6)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.1, 1.0])
+def test_keras_own_training_minimises_the_loss_as_weighted(weight):
+    model = objective.build(_networks(norm="none"), deep_supervision=weight)
+    model.compile("sgd", jit_compile=False)
+    names, batch = [tensor.name for tensor in model.inputs], _batch(model)
+    wanted = float(model(batch, training=True)["loss"])
+    found = model.train_on_batch(dict(zip(names, batch, strict=True)), return_dict=True)["loss"]
+    assert float(found) == pytest.approx(wanted, rel=1e-6)
+
+
 def test_a_variance_head_makes_it_the_likelihood_of_a_draw():
     model = objective.build(_networks(uncertainty=True, dropout="late"))
     assert "draw" in [tensor.name for tensor in model.inputs]
