@@ -95,6 +95,25 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(strict.plain(config), sort_keys=False, default_flow_style=None)
 
 
+def need_prepared(
+    path: pathlib.Path, config: Config, sections: Sequence[str] = (), *, place: str = "--workdir"
+) -> None:
+    """Refuses a config other than the one that a run folder was prepared with.
+
+    Args:
+        path: of the resolved config in the folder.
+        config: that is asked for.
+        sections: compares only these top-level keys, if any are given.
+        place: the flag that names the folder.
+
+    Raises:
+        errors.UserError: a key differs; or as `parse`.
+    """
+    if difference := first_difference(config, parse(path), sections):
+        advice = f"use the same config, or another {place}"
+        raise errors.UserError(f"{path}: was prepared with {difference}; {advice}")
+
+
 def first_difference(ours: Config, theirs: Config, sections: Sequence[str] = ()) -> str | None:
     """Names the first key on which two configs differ, as `key: a, not b`; None if equal.
 

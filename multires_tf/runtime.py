@@ -59,7 +59,7 @@ def backend() -> str:
     Raises:
         errors.UserError: the networks do not run on it, or it is not installed.
     """
-    if (name := os.environ.get("KERAS_BACKEND")) is None or not name:
+    if not (name := os.environ.get("KERAS_BACKEND")):
         home = os.environ.get("KERAS_HOME") or pathlib.Path("~/.keras").expanduser()
         try:
             name = json.loads(pathlib.Path(home, "keras.json").read_text("utf-8"))["backend"]

@@ -127,11 +127,9 @@ def predict_volume(
 
 def mean_network(nets: Any) -> Compute:
     """One pass with no channel dropped: the map "ct" in unit CT."""
-    import keras
-
     from multires_tf.model import kernels
 
-    forward = kernels.compiled(keras.Model(nets.plain.inputs, {"ct": nets.plain.output["ct"]}))
+    forward = kernels.compiled(nets.plain, ["ct"])
     return lambda inputs: {"ct": np.asarray(forward(inputs)["ct"])[0, ..., 0]}
 
 
@@ -188,8 +186,7 @@ def monte_carlo(
 
 
 def _maps(outputs: dict[str, Any], stabiliser: float) -> dict[str, np.ndarray]:
-    names = [name for name in outputs if name in ("ct", "log_var")]
-    maps: dict[str, np.ndarray] = {name: np.asarray(outputs[name])[0, ..., 0] for name in names}
+    maps = {name: np.asarray(batch)[0, ..., 0] for name, batch in outputs.items()}
     if stabiliser > 0 and "log_var" in maps:
         maps["log_var"] = np.logaddexp(maps["log_var"], np.float32(math.log(stabiliser)))
     return maps

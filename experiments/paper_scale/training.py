@@ -32,10 +32,7 @@ def run(folder: runfolder.RunFolder, config: configs.Config) -> None:
     Raises:
         errors.UserError: it is not; another process is at work; the loss is not finite.
     """
-    prepared = configs.parse(folder.need(folder.config, "prepare"))
-    if difference := configs.first_difference(config, prepared):
-        advice = "use the same settings, or another --root"
-        raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
+    configs.need_prepared(folder.need(folder.config, "prepare"), config, place="--root")
     with runfolder.locked(folder.lock):
         if not folder.last.exists():
             _train(folder, config)

@@ -5,28 +5,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import functools
 import importlib
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-_portable = contextvars.ContextVar("portable", default=False)
-
-
-@contextlib.contextmanager
-def portable() -> Iterator[None]:
-    """Graphs traced within may leave this process: nothing in them asks for a compiler."""
-    token = _portable.set(True)
-    try:
-        yield
-    finally:
-        _portable.reset(token)
+from multires_tf.model import calls
 
 
 @functools.cache
@@ -51,7 +39,7 @@ def prelu(x: Any, alpha: Any) -> Any:
         alpha: (C,) float32 (or wider), no variable; so is its gradient.
     """
     fast = _on_cpu(x)
-    if fast is not None and not _portable.get():
+    if fast is not None and not calls.portable:
         return fast.prelu(x, alpha)
     return plain_prelu(x, alpha)
 
@@ -201,12 +189,15 @@ def plain_group_norm(
     return ops.reshape(plain_affine(grouped, scale, offset), (-1, *sizes[1:4], channels))
 
 
-def compiled(model: keras.Model) -> Callable[[list], dict[str, Any]]:
+def compiled(model: keras.Model, outputs: Sequence[str]) -> Callable[[list], dict[str, Any]]:
     """A model's inference as one function, compiled where the backend compiles.
 
     Args:
         model: from a list of tensors to named ones; its weights are read anew at every call.
+        outputs: those that are wanted, as far as the model has them.
     """
+    wanted = {name: model.output[name] for name in outputs if name in model.output}
+    model = keras.Model(model.inputs, wanted)
     fast = specialised()
     return model.predict_on_batch if fast is None else fast.compiled(model)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from multires_tf.model import repetition, winograd
+from multires_tf.model import calls, winograd
 
 
 def handles(x: Any, *, cpu_only: bool = False) -> bool:
@@ -113,46 +113,38 @@ def _convolution(axes: int) -> Callable:
 @tf.custom_gradient
 def prelu(x: Any, alpha: Any) -> Any:
     """`kernels.prelu`: one pass forward, one back with alpha's gradient, both compiled."""
-    forward, backward = _prelu_passes(x.dtype)
 
     def gradient(upstream: Any) -> tuple[Any, Any]:
-        d_x, d_alpha = backward(_rows(upstream), _rows(x), alpha)
+        rows = (-1, x.shape[-1])
+        given = (tf.reshape(upstream, rows), tf.reshape(x, rows))
+        d_x, d_alpha = _prelu_gradient(x.dtype)(*given, alpha)
         return tf.reshape(d_x, tf.shape(x)), d_alpha
 
-    return _like(tf.reshape(forward(_rows(x), alpha), tf.shape(x)), x), _named(gradient)
+    return affine_prelu(x, None, None, alpha), _named(gradient)
 
 
 @functools.cache
-def _prelu_passes(dtype: tf.DType) -> tuple[Callable, Callable]:
-    """PReLU of rows (N, C), and its gradients for them and for alpha; reckoned in float32.
+def _prelu_gradient(dtype: tf.DType) -> Callable:
+    """Gradients of PReLU for rows (N, C) and for alpha; reckoned in float32.
 
     XLA sums columns of a matrix several times as fast as all axes but the last of a 5-D tensor.
     """
     rows, factors = tf.TensorSpec([None, None], dtype), tf.TensorSpec([None], tf.float32)
 
-    @tf.function(input_signature=[rows, factors], jit_compile=True, autograph=False)
-    def forward(x: Any, alpha: Any) -> Any:
-        wide = tf.cast(x, tf.float32)
-        return tf.cast(tf.where(wide > 0, wide, alpha * wide), dtype)
-
     @tf.function(input_signature=[rows, rows, factors], jit_compile=True, autograph=False)
-    def backward(upstream: Any, x: Any, alpha: Any) -> tuple[Any, Any]:
+    def prelu_gradient(upstream: Any, x: Any, alpha: Any) -> tuple[Any, Any]:
         above, wide = tf.cast(upstream, tf.float32), tf.cast(x, tf.float32)
         d_x = tf.cast(tf.where(wide > 0, above, alpha * above), dtype)
         return d_x, tf.reduce_sum(above * tf.minimum(wide, 0), axis=0)
 
-    return forward, backward
-
-
-def _rows(x: Any) -> Any:
-    return tf.reshape(x, (-1, x.shape[-1]))
+    return prelu_gradient
 
 
 def affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:
     """`kernels.affine_prelu`: one pass over memory, compiled for each shape that comes."""
     scale = tf.ones(x.shape[-1:]) if scale is None else scale
     offset = tf.zeros(x.shape[-1:]) if offset is None else offset
-    return _one_pass(x.dtype)(x, scale, offset, alpha)
+    return _like(_one_pass(x.dtype)(x, scale, offset, alpha), x)
 
 
 @functools.cache
@@ -187,7 +179,7 @@ def recomputed(model: Any, inputs: list) -> Any:
         def gradient(upstream: Any, variables: Any = ()) -> tuple[list, list]:
             with tf.control_dependencies([upstream]):  # else the optimiser would keep the first
                 again = [tf.identity(tensor) for tensor in given]
-            with repetition.repeated(), tf.GradientTape() as tape:
+            with calls.repeating.holds(), tf.GradientTape() as tape:
                 tape.watch([tensor for tensor in again if tensor.dtype.is_floating])
                 output = model(again, training=True)
             found = tape.gradient(output, [*again, *variables], upstream)
@@ -252,13 +244,6 @@ def _affine(flat: Any, scale: Any, offset: Any) -> Any:
     """scale x + offset in one pass, as batch norm by statistics 0 and 1/2 + 1/2."""
     zero, half = tf.zeros_like(scale), tf.fill(tf.shape(scale), 0.5)
     return _settled(flat, scale, offset, zero, half, epsilon=0.5)
-
-
-def _affine_gradient(upstream: Any, flat: Any, scale: Any) -> tuple[Any, Any, Any]:
-    """Gradients of `_affine`: for its input, its scale and its offset; sums in float32."""
-    scale = tf.cast(scale, tf.float32)
-    zero, half = tf.zeros_like(scale), tf.fill(tf.shape(scale), 0.5)
-    return _settled_gradient(upstream, flat, scale, zero, half, epsilon=0.5)
 
 
 def _settled_gradient(

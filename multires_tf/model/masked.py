@@ -6,10 +6,8 @@ each draw.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 
 from multires_tf.model import kernels, networks
@@ -23,8 +21,9 @@ class Draws:
     """
 
     def __init__(self, nets: networks.Networks) -> None:
-        self._plain = _compiled(nets.plain)
-        self._sampler = nets.sampler and _compiled(nets.sampler)
+        maps = ("ct", "log_var")
+        self._plain = kernels.compiled(nets.plain, maps)
+        self._sampler = nets.sampler and kernels.compiled(nets.sampler, maps)
 
     def shared(self, inputs: list) -> list:
         """What all draws have in common: the MR windows (B, Z, Y, X, 1) themselves."""
@@ -40,8 +39,3 @@ class Draws:
         if draw is None or self._sampler is None:
             return self._plain(shared)
         return self._sampler([*shared, np.array([draw] * len(shared[0]), np.int32)])
-
-
-def _compiled(model: keras.Model) -> Callable[[list], dict[str, Any]]:
-    wanted = {name: model.output[name] for name in ("ct", "log_var") if name in model.output}
-    return kernels.compiled(keras.Model(model.inputs, wanted))

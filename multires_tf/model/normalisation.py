@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from multires_tf.model import kernels, repetition
+from multires_tf.model import calls, kernels
 
 EPSILON = 1e-5
 # Bounds of the correction in batch renormalisation; the values of Ioffe 2017 after its warm-up.
@@ -125,7 +125,7 @@ class BatchNorm(_Normalisation):
         return kernels.affine(out, self.gamma * ratio, self.gamma * shift + self.beta)
 
     def _update(self, mean: Any, variance: Any) -> None:
-        if repetition.is_running():
+        if calls.repeating:
             return
         updates = self.updates + 1.0
         rate = (1.0 - self.momentum) / (1.0 - ops.power(self.momentum, updates))

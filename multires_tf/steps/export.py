@@ -65,7 +65,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
     runtime.start(seed=config.seed, precision=precision)
     import tensorflow as tf
 
-    from multires_tf.model import kernels
+    from multires_tf.model import calls
 
     config, nets, position = assembly.trained_networks(folder)
     kept = calibration.load(folder)
@@ -73,7 +73,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
     module = tf.Module()
     # Its weights alone: a Keras model would be traced and saved a second time.
     module.weights = [variable.value for variable in nets.plain.variables]
-    with kernels.portable():
+    with calls.portable.holds():
         signatures = {
             name: tf.function(call, jit_compile=False, autograph=False).get_concrete_function(**own)
             for name, (call, own) in endpoints.items()

@@ -108,12 +108,8 @@ def _check_folder(workdir: pathlib.Path, data: pathlib.Path) -> None:
 
 def _check_config(folder: runfolder.RunFolder, config: configs.Config) -> None:
     """Refuses a folder whose volumes or splits were made with other values."""
-    if not folder.config.exists():
-        return
-    difference = configs.first_difference(config, configs.parse(folder.config), configs.PREPARED)
-    if difference:
-        advice = "use the same config, or another --workdir"
-        raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
+    if folder.config.exists():
+        configs.need_prepared(folder.config, config, configs.PREPARED)
 
 
 def _tidy(folder: runfolder.RunFolder) -> None:

@@ -48,11 +48,7 @@ def run(
         errors.Interruption: another machine has gone.
     """
     folder = runfolder.RunFolder(workdir)
-    prepared = configs.parse(folder.need(folder.config, "prepare"))
-    difference = configs.first_difference(config, prepared)
-    if difference:
-        advice = "use the same config, or another --workdir"
-        raise errors.UserError(f"{folder.config}: was prepared with {difference}; {advice}")
+    configs.need_prepared(folder.need(folder.config, "prepare"), config)
     runtime.need_tensorflow("train")
     runtime.start(seed=config.seed, precision=config.train.precision)
     from multires_tf.learn import replicas

@@ -56,7 +56,7 @@ def test_the_first_step_of_adam_is_the_learning_rate():
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_an_optimiser_that_clips_does_so_on_the_unscaled_gradient(scaled):
-    # Of two gradients, 300 and 400, a norm of 1 leaves 0.6 and 0.8, far above this epsilon no more.
+    # Of the gradients 300 and 400 a norm of 1 leaves 0.6 and 0.8; epsilon 1 lets Adam tell sizes.
     weights = [keras.Variable(0.0), keras.Variable(0.0)]
     settings = {"schedule": "constant", "steps": 1, "beta2": 0.999, "epsilon": 1.0}
     adam = optimiser.adam(learning_rate=1.0, **settings, scaled=scaled, clip=1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from multires_tf.model import kernels, winograd
+from multires_tf.model import calls, kernels, winograd
 
 tf = pytest.importorskip("tensorflow")
 if kernels.specialised() is None:
@@ -124,7 +124,7 @@ def test_what_may_leave_the_process_asks_for_no_compiler():
         return str(traced.get_concrete_function(free).graph.as_graph_def())
 
     assert "_XlaMustCompile" in graph()
-    with kernels.portable():
+    with calls.portable.holds():
         assert "_XlaMustCompile" not in graph()
 
 
