@@ -105,9 +105,23 @@ def _convolution(axes: int) -> Callable:
                 out = winograd.convolution(again, kernel, axes)
             return tape.gradient(out, [again, kernel], upstream)
 
+        if tf.executing_eagerly():
+            return filtered(tuple(x.shape[1:4]), axes)(x, kernel), _named(gradient)
         return winograd.convolution(x, kernel, axes), _named(gradient)
 
     return convolve
+
+
+@functools.lru_cache(maxsize=64)
+def filtered(edges: tuple[int, int, int], axes: int) -> Callable:
+    """Minimal filtering of windows of these edges and any width, where a network runs op by op.
+
+    One graph: its many small products run side by side, not in turn.
+    """
+    tensor, taps = ([None, *edges, None], [winograd.TAPS] * 3 + [None, None])
+    signature = [tf.TensorSpec(shape, tf.float32) for shape in (tensor, taps)]
+    filtering = functools.partial(winograd.convolution, axes=axes)
+    return tf.function(filtering, input_signature=signature, autograph=False)
 
 
 @tf.custom_gradient

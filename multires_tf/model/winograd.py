@@ -91,8 +91,8 @@ def convolution(x: Any, kernel: Any, axes: int) -> Any:
     """Convolution of (B, n, ..., C), its first so many axes by minimal filtering."""
     if not axes:
         return direct(x, kernel)
-    _, length, *inner = x.shape
-    outer = [*inner[:-1], kernel.shape[-1]]
+    _, length, *inner = ops.shape(x)  # channels may be open: a graph for all widths
+    outer = [*inner[:-1], ops.shape(kernel)[-1]]
     matrices = filtering(length)
     lines = ops.reshape(x, (-1, length, math.prod(inner)))
     tiles = ops.split(ops.matmul(_tensor(matrices.there, x), lines), POINTS, axis=1)

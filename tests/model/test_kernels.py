@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from multires_tf.model import calls, kernels, winograd
+from multires_tf.model import calls, kernels, kernels_tensorflow, winograd
 
 tf = pytest.importorskip("tensorflow")
 if kernels.specialised() is None:
@@ -47,6 +47,18 @@ def test_minimal_filtering_is_the_convolution(channels, filters, axes):
     got = _with_gradients(kernels.convolution, x, kernel)
     want = _with_gradients(kernels.plain_convolution, x, kernel)
     _assert_near(got, want, 1e-5)
+
+
+def test_draws_of_any_width_share_one_graph():
+    x, kernel = _random(1, 9, 8, 12, 64), _random(3, 3, 3, 64, 64, seed=1)
+    whole = kernels.convolution(x, kernel)
+    graph = kernels_tensorflow.filtered((9, 8, 12), 2)
+    traces = graph.experimental_get_tracing_count()
+    for width in (50, 61):
+        thin = kernels.convolution(x[..., :width], kernel[..., :width, :])
+        rest = kernels.convolution(x[..., width:], kernel[..., width:, :])
+        assert np.abs(thin + rest - whole).max() <= 1e-4 * np.abs(whole).max()
+    assert graph.experimental_get_tracing_count() == traces == 1
 
 
 def test_float16_is_convolved_in_float32_and_rounded_once():
