@@ -16,16 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
-from absl import app
-from absl.flags import argparse_flags
 from scipy import ndimage
 
-from multires_tf import assembly, errors, folds, runfolder, study
+from multires_tf import assembly, door, errors, folds, runfolder, study
 from multires_tf.data import geometry, images
 from multires_tf.steps import predict
 
@@ -173,30 +170,25 @@ def _predicted(
 def main() -> None:
     """The command line."""
 
-    def parse(argv: Sequence[str]) -> argparse.Namespace:
-        parser = argparse_flags.ArgumentParser(allow_abbrev=False)
+    def parser() -> door.Parser:
+        parser = door.Parser()
         parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("runs/phantom"))
         parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path("runs/uncertainty"))
         text = "test every phantom once, in one of K folds of a cohort that names no splits"
         parser.add_argument("--folds", type=int, metavar="K", help=text)
-        parser.add_argument("--samples", type=int, default=20, help="draws of each prediction")
-        return parser.parse_args(argv[1:])
+        text = "draws of each prediction"
+        parser.add_argument("--samples", type=door.count, default=20, help=text)
+        return parser
 
-    def experiment(chosen: argparse.Namespace) -> int:
-        try:
-            if chosen.samples < 2:
-                raise errors.UserError("--samples: 2 or more; one draw has no epistemic map")
-            cut = None if chosen.folds is None else study.folds_of(ARMS, chosen.folds)
-            study.run(ARMS, data=chosen.data, root=chosen.root, verbs=VERBS, cut=cut)
-            places = folds.need(chosen.root, chosen.folds)
-            lines = measure(chosen.data, places, chosen.samples)
-        except errors.UserError as error:
-            print(error, file=sys.stderr)
-            return 2
-        print("\n".join(lines))
-        return 0
+    def experiment(chosen: argparse.Namespace) -> list[str]:
+        if chosen.samples < 2:
+            raise errors.UserError("--samples: 2 or more; one draw has no epistemic map")
+        cut = None if chosen.folds is None else study.folds_of(ARMS, chosen.folds)
+        study.run(ARMS, data=chosen.data, root=chosen.root, verbs=VERBS, cut=cut)
+        places = folds.need(chosen.root, chosen.folds)
+        return measure(chosen.data, places, chosen.samples)
 
-    app.run(experiment, flags_parser=parse)
+    door.enter(parser, experiment)
 
 
 if __name__ == "__main__":

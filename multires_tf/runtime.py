@@ -7,12 +7,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from multires_tf import errors, runfolder
@@ -218,8 +220,17 @@ def free_bytes() -> float:
     return 0.75 * min(free)
 
 
-def provenance(seed: int) -> dict[str, Any]:
-    """What made a run: versions, machine kind and commit; no names of people, hosts or paths."""
+def provenance(
+    seed: int, *, weights: Sequence[Any], replicas: int, devices: Sequence[str]
+) -> dict[str, Any]:
+    """What made a run: versions, machine kind and commit; no names of people, hosts or paths.
+
+    Args:
+        seed: of the run.
+        weights: that are trained, with their shapes.
+        replicas: that share a batch.
+        devices: their kinds.
+    """
     return {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "seed": seed,
@@ -228,6 +239,9 @@ def provenance(seed: int) -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "backend": backend(),
         "commit": _commit(),
+        "trainable_parameters": sum(math.prod(weight.shape) for weight in weights),
+        "replicas": replicas,
+        "devices": [*devices],
     }
 
 

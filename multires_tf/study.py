@@ -11,13 +11,9 @@ import argparse
 import dataclasses
 import functools
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from absl import app
-from absl.flags import argparse_flags
-
-from multires_tf import cluster, config, errors, folds, jobs, pooling, runfolder
+from multires_tf import cluster, config, door, errors, folds, jobs, pooling, runfolder
 from multires_tf.data import cohort
 from multires_tf.jobs import Arm
 from multires_tf.pooling import Runs
@@ -42,8 +38,8 @@ def main(
         exhibits: tables and figures of all arms together.
     """
 
-    def parse(argv: Sequence[str]) -> argparse.Namespace:
-        parser = argparse_flags.ArgumentParser(allow_abbrev=False)
+    def parser() -> door.Parser:
+        parser = door.Parser()
         parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("runs/phantom"))
         parser.add_argument("--root", type=pathlib.Path, default=root)
         names = [arm.name for arm in arms]
@@ -56,29 +52,23 @@ def main(
         parser.add_argument("--show", action="store_true", help=text)
         text = "hand the arms to the Dask scheduler at this address, such as tcp://host:8786"
         parser.add_argument("--cluster", metavar="ADDRESS", help=text)
-        return parser.parse_args(argv[1:])
+        return parser
 
-    def experiment(chosen: argparse.Namespace) -> int:
+    def experiment(chosen: argparse.Namespace) -> list[str]:
         every = [dataclasses.replace(arm, sets=(*arm.sets, *chosen.sets)) for arm in arms]
         asked = [arm for arm in every if not chosen.only or arm.name in chosen.only]
-        try:
-            if not chosen.show:
-                run(
-                    asked,
-                    data=chosen.data,
-                    root=chosen.root,
-                    verbs=verbs,
-                    scheduler=chosen.cluster,
-                    cut=None if chosen.folds is None else folds_of(every, chosen.folds),
-                )
-            for line in show(asked, root=chosen.root, exhibits=exhibits, count=chosen.folds):
-                print(line)
-        except errors.UserError as error:
-            print(error, file=sys.stderr)
-            return 2
-        return 0
+        if not chosen.show:
+            run(
+                asked,
+                data=chosen.data,
+                root=chosen.root,
+                verbs=verbs,
+                scheduler=chosen.cluster,
+                cut=None if chosen.folds is None else folds_of(every, chosen.folds),
+            )
+        return show(asked, root=chosen.root, exhibits=exhibits, count=chosen.folds)
 
-    app.run(experiment, flags_parser=parse)
+    door.enter(parser, experiment)
 
 
 def folds_of(arms: Sequence[Arm], count: int) -> folds.Cut:

@@ -33,6 +33,7 @@ FLOORS = (
         "progress",
         "cluster",
         "parallel",
+        "door",
     ),  # ground: in this order
     WINGS,  # inside one wing freely, never another's
     (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import pytest
 
 from experiments.throughput import __main__ as throughput
 from experiments.throughput import branch, network, predict, roofline, tables
+from multires_tf import errors
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = ["--overlay", "configs/overlays/tiny.yaml"]
@@ -46,8 +48,8 @@ def _at_the_root(monkeypatch):
 
 
 def _answer(folder: pathlib.Path, question: str, *flags: str) -> dict:
-    chosen = throughput.parse(["throughput", question, "--results", str(folder), *flags])
-    assert throughput.main(chosen) == 0
+    chosen = throughput.parser().parse_args([question, "--results", str(folder), *flags])
+    throughput.table(chosen)
     return json.loads((folder / f"throughput_{question}.json").read_text(encoding="utf-8"))
 
 
@@ -113,10 +115,18 @@ def test_a_table_has_every_column_of_every_row():
     ]
 
 
-def test_only_one_that_nobody_has_is_the_user_s_mistake(tmp_path, capsys):
-    chosen = throughput.parse(["throughput", "branch", "--only", "theirs"])
-    assert throughput.main(chosen) == 2
-    assert "--only ['theirs']" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["branch", "--only", "theirs"], "--only ['theirs']: no contestant's name begins so"),
+        (["branch", "--edge", "30"], "--edge 30: needs a multiple of 4"),
+        (["branch", "--rounds", "0"], "--rounds: needs a whole number from 1 to "),
+        (["predict", "--depth", "8"], "--depth 8: needs a multiple of 16"),
+    ],
+)
+def test_a_flag_that_cannot_be_is_the_user_s_mistake(words, complaint):
+    with pytest.raises(errors.UserError, match=re.escape(complaint)):
+        throughput.table(throughput.parser().parse_args(words))
 
 
 def test_the_input_is_timed(tmp_path):

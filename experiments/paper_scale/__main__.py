@@ -11,11 +11,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from absl import app
-from absl.flags import argparse_flags
-
 from experiments.paper_scale import training
-from multires_tf import errors, exhibits, progress, runfolder, study
+from multires_tf import door, errors, exhibits, runfolder, study
 
 ROOT = pathlib.Path("runs/paper_scale")
 VERBS = ("prepare", "predict", "evaluate")  # training stands between the first two
@@ -33,38 +30,39 @@ ARMS = [
 ]
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse_flags.ArgumentParser(allow_abbrev=False)
+def parser() -> door.Parser:
+    """The flags."""
+    parser = door.Parser(prog="paper_scale")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("runs/phantom3mm"))
     parser.add_argument("--root", type=pathlib.Path, default=ROOT)
     text = "key=value for all arms; repeatable"
     parser.add_argument("--set", dest="sets", action="append", default=[], help=text)
     parser.add_argument("--within", choices=[arm.name for arm in ARMS], help=argparse.SUPPRESS)
-    return parser.parse_args(argv[1:])
+    return parser
 
 
-def main(chosen: argparse.Namespace) -> int:
-    """Runs all arms, or, in the process of one, that arm."""
+def work(chosen: argparse.Namespace) -> list[str]:
+    """Runs all arms, or, in the process of one, that arm.
+
+    Raises:
+        errors.UserError: as the verbs do; an arm's training ended so.
+        errors.Interruption: an arm's training ended for another reason.
+    """
     arms = [dataclasses.replace(arm, sets=(*arm.sets, *chosen.sets)) for arm in ARMS]
     # The arms share the accelerator's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    try:
-        if chosen.within:
-            arm = next(arm for arm in arms if arm.name == chosen.within)
-            training.run(runfolder.RunFolder(chosen.root / arm.name), arm.load())
-            return 0
-        _verbs(chosen, arms, VERBS[0])
-        with concurrent.futures.ThreadPoolExecutor(len(arms)) as pool:
-            codes = list(pool.map(lambda arm: _after_prepare(chosen, arm), arms))
-        if any(codes):
-            return 2 if 2 in codes else 1
-        shown = [exhibits.table1, exhibits.figure2]
-        print("\n".join(study.show(arms, root=chosen.root, exhibits=shown)))
-    except errors.UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    if chosen.within:
+        arm = next(arm for arm in arms if arm.name == chosen.within)
+        training.run(runfolder.RunFolder(chosen.root / arm.name), arm.load())
+        return []
+    _verbs(chosen, arms, VERBS[0])
+    with concurrent.futures.ThreadPoolExecutor(len(arms)) as pool:
+        codes = list(pool.map(lambda arm: _after_prepare(chosen, arm), arms))
+    failed = [arm.name for arm, code in zip(arms, codes, strict=True) if code]
+    if failed:
+        kind = errors.UserError if 2 in codes else errors.Interruption
+        raise kind(f"training failed: {', '.join(failed)}; see above, mend it and run again")
+    return study.show(arms, root=chosen.root, exhibits=[exhibits.table1, exhibits.figure2])
 
 
 def _verbs(chosen: argparse.Namespace, arms: Sequence[study.Arm], *verbs: str) -> None:
@@ -79,12 +77,10 @@ def _after_prepare(chosen: argparse.Namespace, arm: study.Arm) -> int:
     """
     command = [sys.executable, "-m", "experiments.paper_scale", *sys.argv[1:], "--within", arm.name]
     code = subprocess.run(command, check=False).returncode
-    if code:
-        progress.say(f"arm {arm.name}: its training ended with code {code}; see above")
-    else:
+    if not code:
         _verbs(chosen, [arm], *VERBS[1:])
     return code
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    door.enter(parser, work)

@@ -49,16 +49,9 @@ def _train(folder: runfolder.RunFolder, config: configs.Config) -> None:
     objective.compile(optimiser, jit_compile=machine.compiled())
     volumes = assembly.volumes(folder, "train", flagged=config.sampling.use_flagged)
     facts = origin.facts(folder, volumes, assembly.volumes(folder, "validation"), {})
-    runtime.write_provenance(
-        folder.provenance,
-        {
-            **runtime.provenance(config.seed),
-            "trainable_parameters": sum(math.prod(w.shape) for w in nets.plain.trainable_weights),
-            "replicas": 1,
-            "devices": [machine.device()],
-        },
-        continued=False,
-    )
+    weights, devices = nets.plain.trainable_weights, [machine.device()]
+    made_by = runtime.provenance(config.seed, weights=weights, replicas=1, devices=devices)
+    runtime.write_provenance(folder.provenance, made_by, continued=False)
     record = history.History(config.train.convergence_window, config.train.steps)
     for row in _rows(config, objective, volumes):
         record.add(**row)

@@ -5,14 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import sys
-from collections.abc import Sequence
-
-from absl import app
-from absl.flags import argparse_flags
 
 from experiments.throughput import branch, feeding, memory, network, predict, prepare, tables
-from multires_tf import errors
+from multires_tf import door
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 QUESTIONS = {
@@ -25,33 +20,28 @@ QUESTIONS = {
 }
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse_flags.ArgumentParser(allow_abbrev=False)
+def parser() -> door.Parser:
+    """The flags of all questions."""
+    parser = door.Parser(prog="throughput")
     questions = parser.add_subparsers(dest="question", required=True)
     for name, module in QUESTIONS.items():
         text = module.__doc__.splitlines()[0]
-        own = questions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        own = questions.add_parser(name, help=text, description=text)
         own.add_argument(
             "--results", type=pathlib.Path, default=RESULTS, help="where the file goes"
         )
         module.add_flags(own)
-    return parser.parse_args(argv[1:])
+    return parser
 
 
-def main(chosen: argparse.Namespace) -> int:
-    """Answers one question."""
-    try:
-        found = QUESTIONS[chosen.question].measure(chosen)
-    except errors.UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(tables.markdown(found["rows"]))
+def table(chosen: argparse.Namespace) -> list[str]:
+    """Answers one question; the file is written besides."""
+    found = QUESTIONS[chosen.question].measure(chosen)
     chosen.results.mkdir(parents=True, exist_ok=True)
     path = chosen.results / f"throughput_{chosen.question}.json"
     path.write_text(json.dumps({**tables.circumstances(), **found}, indent=1), encoding="utf-8")
-    return 0
+    return [tables.markdown(found["rows"])]
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    door.enter(parser, table)

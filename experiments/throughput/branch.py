@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.throughput import roofline
 from experiments.throughput.contestant import ITEMSIZES
-from multires_tf import errors
+from multires_tf import door, errors
 
 PRECISIONS = ("float32", "bfloat16")
 LAYOUTS = ("contiguous", "channels_last_3d")
@@ -53,8 +53,12 @@ class Contestant:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds this question's flags."""
-    parser.add_argument("--edge", type=int, default=80, help="of the window, a multiple of 4")
-    parser.add_argument("--rounds", type=int, default=3, help="timed steps and passes of each")
+    parser.add_argument(
+        "--edge", type=door.count, default=80, help="of the window, a multiple of 4"
+    )
+    parser.add_argument(
+        "--rounds", type=door.count, default=3, help="timed steps and passes of each"
+    )
     parser.add_argument("--compile", action="store_true", help="the peer with torch.compile, too")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="repeatable")
@@ -65,8 +69,10 @@ def contestants(chosen: argparse.Namespace) -> list[Contestant]:
     """Those that the flags ask for.
 
     Raises:
-        errors.UserError: --only names none.
+        errors.UserError: --only names none; --edge does not divide by the largest dilation.
     """
+    if chosen.edge % 4:
+        raise errors.UserError(f"--edge {chosen.edge}: needs a multiple of 4")
     found = []
     for precision in chosen.precision or PRECISIONS:
         found += [Contestant(who, precision, edge=chosen.edge) for who in OURS]

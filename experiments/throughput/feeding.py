@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, runfolder
+from multires_tf import assembly, door, runfolder
 from multires_tf import config as configs
 from multires_tf.data import pipeline, store
 
@@ -28,8 +28,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=pathlib.Path, default="configs/multires_unc.yaml")
     parser.add_argument("--overlay", type=pathlib.Path, action="append", default=[])
     parser.add_argument("--workdir", type=pathlib.Path, help="a prepared run, for real scans")
-    parser.add_argument("--windows", type=int, default=200, help="timed, after as many as fill it")
-    parser.add_argument("--edge", type=int, help="of the made volumes, for trials")
+    parser.add_argument(
+        "--windows", type=door.count, default=200, help="timed, after as many as fill it"
+    )
+    parser.add_argument("--edge", type=door.count, help="of the made volumes, for trials")
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import tempfile
 from typing import Any
 
 from experiments.throughput import alone, bodies
+from multires_tf import door
 
 SHAPE = (531, 512, 512)  # voxels (z, y, x)
 SPACING_MM = (2.0, 1.5, 1.5)
@@ -25,10 +26,12 @@ SETTINGS = (
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds this question's flags."""
-    parser.add_argument("--samples", type=int, action="append", help="draws; repeatable: 2 and 4")
+    parser.add_argument(
+        "--samples", type=door.count, action="append", help="draws; repeatable: 2 and 4"
+    )
     parser.add_argument("--memory", default="6GB", help="as of predict, which takes its tile by it")
     text = "divide the edges of the body by this"
-    parser.add_argument("--smaller", type=int, default=1, help=text)
+    parser.add_argument("--smaller", type=door.count, default=1, help=text)
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:

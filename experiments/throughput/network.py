@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.throughput import alone, roofline
-from multires_tf import assembly
+from multires_tf import assembly, door
 from multires_tf import config as configs
 from multires_tf.data import windows
 
@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=pathlib.Path, default="configs/multires_unc.yaml")
     parser.add_argument("--overlay", type=pathlib.Path, action="append", default=[])
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--rounds", type=int, default=2, help="timed steps and passes")
+    parser.add_argument("--rounds", type=door.count, default=2, help="timed steps and passes")
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
 
 

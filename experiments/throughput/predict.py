@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.throughput import alone
+from multires_tf import door, errors
 
 EDGE = 80
 OVERLAP = 0.25
@@ -32,12 +33,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="repeatable")
     parser.add_argument("--memory_gb", type=float, default=8.0, help="of the planner")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--depth", type=int, default=0, help="cut the timed tile to so many slices")
+    text = "cut the timed tile to so many slices, a multiple of 16"
+    parser.add_argument("--depth", type=door.seed, default=0, help=text)
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Measures ours at each precision and the peer, each in a process of its own."""
+    """Measures ours at each precision and the peer, each in a process of its own.
+
+    Raises:
+        errors.UserError: --depth is no multiple of 16; a process ended.
+    """
+    if chosen.depth % 16:
+        raise errors.UserError(f"--depth {chosen.depth}: needs a multiple of 16")
     asked = chosen.precision or PRECISIONS
     if chosen.within:
         return {"rows": _peer_rows() if chosen.peer else _our_rows(chosen, asked[0])}

@@ -12,6 +12,7 @@ import tempfile
 from typing import Any
 
 from experiments.throughput import alone, bodies
+from multires_tf import door
 
 SHAPE = (500, 400, 400)  # voxels (z, y, x)
 
@@ -20,7 +21,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds this question's flags."""
     kinds = ("none", "rigid", "deformable")
     parser.add_argument("--register", choices=kinds, default="none")
-    parser.add_argument("--subjects", type=int, default=1)
+    parser.add_argument("--subjects", type=door.count, default=1)
     parser.add_argument("--memory", default="8GB", help="as of prepare")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import math
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -272,11 +271,12 @@ class _Session:
             self.statistics_estimator(self.batches(0, count, self.config.seed ^ _STATISTICS_SEED))
 
     def write_provenance(self) -> None:
-        facts = runtime.provenance(self.config.seed)
-        weights = self.nets.plain.trainable_variables
-        facts["trainable_parameters"] = sum(math.prod(v.shape) for v in weights)
-        facts["replicas"] = self.strategy.num_replicas_in_sync
-        facts["devices"] = runtime.devices_of(self.strategy)
+        facts = runtime.provenance(
+            self.config.seed,
+            weights=self.nets.plain.trainable_variables,
+            replicas=self.strategy.num_replicas_in_sync,
+            devices=runtime.devices_of(self.strategy),
+        )
         continued = self.record.step > 0
         runtime.write_provenance(self.folder.provenance, facts, continued=continued)
 
