@@ -40,7 +40,7 @@ def run(verb: str, arguments: dict) -> list[str]:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    return door.parsed(_parser(), argv, program=_PROGRAM)
+    return door.parsed(_parser(), argv)
 
 
 def _parser() -> door.Parser:

@@ -53,12 +53,12 @@ def enter(
     )
 
 
-def parsed(parser: Parser, argv: Sequence[str], *, program: str = "") -> argparse.Namespace:
+def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The flags' values; ends the process with code 2 where they cannot be read."""
     try:
         return parser.parse_args(argv[1:])
     except errors.UserError as error:
-        sys.exit(_complain(str(error), 2, program))
+        sys.exit(_complain(str(error), 2))
 
 
 def answer(
@@ -102,7 +102,7 @@ def answer(
     return 0
 
 
-def _complain(line: str, code: int, program: str) -> int:
+def _complain(line: str, code: int, program: str = "") -> int:
     print(f"{program}: {line}" if program else line, file=sys.stderr)
     return code
 
