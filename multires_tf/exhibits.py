@@ -135,8 +135,7 @@ def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
     """Do the 90 % intervals cover 90 %? Before and after calibration, by region, for every arm.
 
     Writes `trust.csv` and `trust.md`: share of the voxels of all test subjects inside, with the
-    95 % interval of a bootstrap over subjects, and the other measures over all their voxels, but
-    for those that several folds' files do not tell.
+    95 % interval of a bootstrap over subjects, and the other measures over all their voxels.
     """
     rows = [row for name, own in runs.items() for row in _trust(name, own)]
     tables.write(folder / "trust.csv", rows)
@@ -161,11 +160,12 @@ _INTERVALS = {
 
 
 def _trust(name: str, own: pooling.ArmRuns) -> list[dict[str, Any]]:
-    table = pooling.reliability(own)
+    table, tallies = pooling.reliability_rows(own), pooling.tallies(own)
     found = []
     for maps, region in dict.fromkeys((row["maps"], row["region"]) for row in table):
         rows = [row for row in table if (row["maps"], row["region"]) == (maps, region)]
-        measures = pooling.voxel_measures(own, rows)
+        tally = tallies.get((maps, region))
+        measures = tally.measures() if tally and tally.voxels else {}
         for column, interval in _INTERVALS.items():
             shares = [pooling.or_nan(row.get(column)) for row in rows]
             if not np.isfinite(shares).any():

@@ -12,7 +12,7 @@ from typing import Any
 
 from multires_tf import comparison, config, errors, runfolder, tables
 from multires_tf.folds import label
-from multires_tf.measure import statistics
+from multires_tf.measure import reliability, statistics
 
 # Of one arm: a single run, or one for each fold.
 ArmRuns = Sequence[runfolder.RunFolder]
@@ -112,7 +112,7 @@ def parameters(folds: ArmRuns) -> int | None:
     return None
 
 
-def reliability(folds: ArmRuns) -> list[dict[str, Any]]:
+def reliability_rows(folds: ArmRuns) -> list[dict[str, Any]]:
     """The rows of `reliability.csv` of all folds: by subject, maps and region.
 
     Raises:
@@ -127,24 +127,16 @@ def reliability(folds: ArmRuns) -> list[dict[str, Any]]:
     return [row for path in paths for row in tables.numbers(path, "evaluate", words=words)]
 
 
-def voxel_measures(folds: ArmRuns, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Measures over all voxels of one kind of maps in one region.
-
-    A run keeps them of its own subjects. Of several, the mean squared z follows from the subjects'
-    own; ENCE and AUSE need the voxels in one order, which no file has.
-
-    Args:
-        folds: of the arm.
-        rows: of `reliability`, of those maps and that region.
-    """
-    if len(folds) == 1:
-        path = folds[0].reliability_json
-        pooled = runfolder.read_json(path, "evaluate") if path.exists() else {}
-        by_region = pooled.get(rows[0]["maps"], {})
-        return by_region.get(rows[0]["region"], {}).get("measures", {})
-    known = [row for row in rows if row.get("zms") is not None and row["voxels"]]
-    voxels = sum(row["voxels"] for row in known)
-    return {"zms": sum(row["zms"] * row["voxels"] for row in known) / voxels} if voxels else {}
+def tallies(folds: ArmRuns) -> reliability.Tallies:
+    """What `evaluate` counted of the uncertainties of all test subjects, of all folds together."""
+    found: reliability.Tallies = {}
+    for run in folds:
+        for place, tally in reliability.read(run.need(run.tallies, "evaluate")).items():
+            if place in found:
+                found[place] += tally
+            else:
+                found[place] = tally
+    return found
 
 
 def refuse_unlike(runs: Runs) -> None:

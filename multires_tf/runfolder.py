@@ -94,6 +94,10 @@ class RunFolder:
         return self.root / "reliability.json"
 
     @property
+    def tallies(self) -> pathlib.Path:
+        return self.root / "reliability.npz"
+
+    @property
     def report(self) -> pathlib.Path:
         return self.root / "report" / "index.html"
 

@@ -2,14 +2,15 @@
 
 import csv
 import io
-import json
 import re
 
+import numpy as np
 import pytest
 import scored_runs
 from matplotlib import image as png
 
 from multires_tf import comparison, config, errors, exhibits
+from multires_tf.measure import reliability
 
 MAE_HU = {
     "net_a": {"s1": 10.0, "s2": 30.0, "s3": 20.0},
@@ -207,9 +208,14 @@ def test_trust_pools_voxels_and_tells_before_from_after(runs, tmp_path):
         },
     ]
     scored_runs.table(run.reliability_csv, rows)
-    run.reliability_json.write_text(json.dumps({"raw": {"bone": {"measures": {"zms": 2.5}}}}))
+    tally = reliability.Tally()
+    tally.add(np.full(400, 5.0 * np.sqrt(2.5)), np.full(400, 5.0))
+    reliability.write(run.tallies, {("raw", "bone"): tally})
     lines = exhibits.trust({"net_a": [run]}, tmp_path)
-    assert lines[2] == "| net_a | raw | bone | Gaussian | 70.0 % | 40.0 % to 80.0 % | 2.50 |  |  |"
+    assert (
+        lines[2]
+        == "| net_a | raw | bone | Gaussian | 70.0 % | 40.0 % to 80.0 % | 2.50 | 0.58 | 0.00 |"
+    )
     assert (
         lines[3] == "| net_a | calibrated | bone | Gaussian | 90.0 % | 90.0 % to 90.0 % |  |  |  |"
     )

@@ -1,13 +1,14 @@
 """The exhibits of a study with folds: an arm is what its runs of all folds say together."""
 
-import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import scored_runs
 
 from multires_tf import comparison, config, errors, exhibits
+from multires_tf.measure import reliability
 
 FOLDED = {
     "net_a": ({"s1": 10.0, "s2": 30.0}, {"s3": 20.0}),
@@ -106,13 +107,19 @@ def test_trust_of_folds_pools_all_rows(folded, tmp_path):
             for subject, values in rows.items()
         ]
         scored_runs.table(run.reliability_csv, table)
-        run.reliability_json.write_text(
-            json.dumps({"raw": {"bone": {"measures": {"zms": 9, "ause": 9}}}})
-        )
+        tally = reliability.Tally()
+        for voxels, _, z2 in rows.values():
+            tally.add(np.full(voxels, 10 * np.sqrt(z2)), np.full(voxels, 10.0))
+        reliability.write(run.tallies, {("raw", "bone"): tally})
     lines = exhibits.trust({"net_a": folded["net_a"]}, tmp_path)
     # 680 of 800 voxels; the mean squared z of all voxels is (300 + 200 + 200) / 800.
     assert lines[2].startswith("| net_a | raw | bone | Gaussian | 85.0 % | 40.0 % to ")
-    assert lines[2].endswith("| 0.88 |  |  |")
+    # All voxels have one sd: the bins' root mean squared errors against it, the errors in order.
+    together = [10 * np.sqrt(z2) for rows in own for n, _, z2 in rows.values() for _ in range(n)]
+    whole = reliability.Tally()
+    whole.add(np.array(together), np.full(800, 10.0))
+    ence, ause = (whole.measures()[key] for key in ("ence", "ause"))
+    assert lines[2].endswith(f"| 0.88 | {ence:.2f} | {ause:.2f} |")
 
 
 def test_the_page_of_a_study_with_folds_leads_to_all_reports(folded, tmp_path):

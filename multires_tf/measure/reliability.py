@@ -6,10 +6,17 @@ made to please (Levi et al. 2022; Pernot, arXiv 2402.10043; arXiv 2405.04278, 25
 
 from __future__ import annotations
 
+import contextlib
 import math
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from multires_tf import errors, runfolder
 
 # Predictions are rounded to whole HU: a smaller standard deviation cannot be told from this one.
 SMALLEST_SD_HU = 1 / math.sqrt(12)
@@ -84,6 +91,29 @@ class Tally:
         self._log_variance += other._log_variance
         return self
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it holds, by name."""
+        sums = np.array([self._z2, self._log_variance])
+        own = {"counts": self._counts, "by_error": self._by_error, "inside": self._inside}
+        return {**own, "sums": sums, **self._by_sd}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Tally:
+        """The tally that held `arrays`.
+
+        Raises:
+            KeyError, ValueError: it never held them.
+        """
+        made = cls()
+        for name, array in made.arrays().items():
+            if arrays[name].shape != array.shape:
+                raise ValueError(f"{name}: shape {arrays[name].shape}, not {array.shape}")
+        made._counts, made._inside = arrays["counts"], arrays["inside"]
+        made._by_error = arrays["by_error"]
+        made._by_sd = {name: arrays[name] for name in made._by_sd}
+        made._z2, made._log_variance = map(float, arrays["sums"])
+        return made
+
     @property
     def voxels(self) -> int:
         """How many were counted."""
@@ -147,6 +177,39 @@ class Tally:
             np.diff(_sum_of_first(edges, counts, self._by_sd[name])) for name in ("sd2", "error2")
         )
         return float(np.mean(np.abs(np.sqrt(variance) - np.sqrt(mse)) / np.sqrt(variance)))
+
+
+# By state of the maps ("raw", "calibrated") and region.
+Tallies = dict[tuple[str, str], Tally]
+
+
+def write(path: pathlib.Path, tallies: Tallies) -> None:
+    """Keeps tallies in an .npz file, so that those of several runs can be added."""
+    arrays: dict[str, Any] = {
+        f"{state}/{region}/{name}": array
+        for (state, region), tally in tallies.items()
+        for name, array in tally.arrays().items()
+    }
+    with runfolder.replacing(path) as beside:
+        np.savez_compressed(beside, **arrays)
+
+
+def read(path: pathlib.Path) -> Tallies:
+    """Tallies that `write` kept.
+
+    Raises:
+        errors.UserError: the file is damaged.
+    """
+    found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    with contextlib.ExitStack() as stack:
+        try:
+            archive = stack.enter_context(np.load(path, allow_pickle=False))
+            for key in archive.files:
+                state, region, name = key.split("/")
+                found.setdefault((state, region), {})[name] = archive[key]
+            return {place: Tally.of(arrays) for place, arrays in found.items()}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            raise errors.UserError(f"{path}: damaged; run 'evaluate' again") from None
 
 
 def _half_widths() -> np.ndarray:

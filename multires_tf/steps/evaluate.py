@@ -25,11 +25,10 @@ SPLIT = "test"
 RAW, CALIBRATED = "raw", "calibrated"
 # Of a subject's reliability over its body, what `scores.csv` has as well.
 IN_SCORES = tuple(name for name in reliability.MEASURES if name != "voxels")
-Tallies = dict[tuple[str, str], reliability.Tally]
 
 
 def run(*, workdir: pathlib.Path) -> list[str]:
-    """Writes `scores.csv` and `scores.json`, and `reliability.csv` and `.json` of uncertainties.
+    """Writes `scores.csv` and `.json`, and `reliability.csv`, `.json` and `.npz` of uncertainties.
 
     Scored are the voxels of the CT's body inside the MR's field, on the prepared grid. The lookup
     table is fitted on the subjects that trained and scored on the same voxels.
@@ -51,7 +50,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     table = _lookup_table(folder)
     rows: list[dict[str, Any]] = []
     reliable: list[dict[str, Any]] = []
-    tallies: Tallies = collections.defaultdict(reliability.Tally)
+    tallies: reliability.Tallies = collections.defaultdict(reliability.Tally)
     with progress.bar(subjects, words="evaluate") as bar:
         for subject in bar:
             pair = comparison.load(folder, subject)
@@ -117,7 +116,7 @@ def _over_body(pair: comparison.Comparison, reliable: Sequence[dict[str, Any]]) 
 
 
 def _reliability(
-    pair: comparison.Comparison, places: dict[str, np.ndarray], tallies: Tallies
+    pair: comparison.Comparison, places: dict[str, np.ndarray], tallies: reliability.Tallies
 ) -> list[dict[str, Any]]:
     """Measures one subject by state and region, and adds its voxels to all subjects' tallies."""
     rows = []
@@ -142,13 +141,15 @@ def _reliability(
 
 
 def _write_reliability(
-    folder: runfolder.RunFolder, rows: Sequence[dict[str, Any]], tallies: Tallies
+    folder: runfolder.RunFolder, rows: Sequence[dict[str, Any]], tallies: reliability.Tallies
 ) -> None:
     """Writes the table, and measures and curves over all subjects; removes what has become void."""
     if rows:
         tables.write(folder.reliability_csv, rows, ("subject", "maps", "region", "voxels"))
+        reliability.write(folder.tallies, tallies)
     else:
         runfolder.remove(folder.reliability_csv)
+        runfolder.remove(folder.tallies)
     if not tallies:
         runfolder.remove(folder.reliability_json)
         return

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from multires_tf import errors
 from multires_tf.measure import reliability
 
 
@@ -99,6 +100,26 @@ def test_tallies_of_parts_add_up_to_the_whole(sample, found):
 def test_chunks_do_not_show(sample, found, monkeypatch):
     monkeypatch.setattr(reliability, "_CHUNK", 999)
     assert _tally(*sample).measures() == pytest.approx(found, rel=1e-12)
+
+
+def test_tallies_are_kept_in_a_file(tmp_path, sample, found):
+    kept = {("raw", "body"): _tally(*sample), ("raw", "air"): reliability.Tally()}
+    reliability.write(tmp_path / "t.npz", kept)
+    again = reliability.read(tmp_path / "t.npz")
+    assert list(again) == list(kept)
+    assert again["raw", "body"].measures() == found
+    again["raw", "body"] += kept["raw", "body"]
+    assert again["raw", "body"].voxels == 2 * found["voxels"]
+    assert again["raw", "air"].voxels == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"no archive", None])
+def test_a_damaged_file_of_tallies_is_named(tmp_path, damage):
+    path = tmp_path / "t.npz"
+    reliability.write(path, {("raw", "body"): reliability.Tally()})
+    path.write_bytes(path.read_bytes()[:-80] if damage is None else damage)
+    with pytest.raises(errors.UserError, match=r"t\.npz: damaged; run 'evaluate' again"):
+        reliability.read(path)
 
 
 def test_nothing_counted_measures_nothing():

@@ -7,7 +7,7 @@ import pytest
 
 from multires_tf import config, errors
 from multires_tf.data import store
-from multires_tf.measure import intervals
+from multires_tf.measure import intervals, reliability
 from multires_tf.steps import evaluate
 
 BONE_SHARE = 1 / 9
@@ -127,6 +127,8 @@ def test_reliability_by_subject_and_region(known_run):
     curve = dict(zip(*pooled["reliability"].values(), strict=True))
     assert curve[0.95] == 0 and curve[1.0] == 1  # |z| is 2: outside of the 95.4 %
     assert len(pooled["sparsification"]["removed"]) == 100
+    kept = reliability.read(known_run.folder.tallies)["raw", "bone"].measures()
+    assert pooled["measures"] == {k: None if np.isnan(v) else v for k, v in kept.items()}
 
 
 def test_before_and_after_a_calibration_come_from_the_same_maps(known_run):
@@ -155,6 +157,7 @@ def test_a_run_without_uncertainty_has_no_reliability(known_run):
     evaluate.run(workdir=known_run.folder.root)
     assert not known_run.folder.reliability_csv.exists()
     assert not known_run.folder.reliability_json.exists()
+    assert not known_run.folder.tallies.exists()
 
 
 def test_the_contour_s_band_and_later_definitions_are_appended(known_run):
