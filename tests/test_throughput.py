@@ -49,7 +49,7 @@ def _at_the_root(monkeypatch):
 
 def _answer(folder: pathlib.Path, question: str, *flags: str) -> dict:
     chosen = throughput.parser().parse_args([question, "--results", str(folder), *flags])
-    throughput.table(chosen)
+    assert len(list(throughput.table(chosen))) == 1
     return json.loads((folder / f"throughput_{question}.json").read_text(encoding="utf-8"))
 
 
@@ -126,7 +126,7 @@ def test_a_table_has_every_column_of_every_row():
 )
 def test_a_flag_that_cannot_be_is_the_user_s_mistake(words, complaint):
     with pytest.raises(errors.UserError, match=re.escape(complaint)):
-        throughput.table(throughput.parser().parse_args(words))
+        list(throughput.table(throughput.parser().parse_args(words)))
 
 
 def test_the_input_is_timed(tmp_path):

@@ -58,7 +58,7 @@ def work(chosen: argparse.Namespace) -> list[str]:
     _verbs(chosen, arms, VERBS[0])
     with concurrent.futures.ThreadPoolExecutor(len(arms)) as pool:
         codes = list(pool.map(lambda arm: _after_prepare(chosen, arm), arms))
-    failed = [arm.name for arm, code in zip(arms, codes, strict=True) if code]
+    failed = [f"{arm.name} (code {c})" for arm, c in zip(arms, codes, strict=True) if c]
     if failed:
         kind = errors.UserError if 2 in codes else errors.Interruption
         raise kind(f"training failed: {', '.join(failed)}; see above, mend it and run again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+from collections.abc import Iterator
 
 from experiments.throughput import branch, feeding, memory, network, predict, prepare, tables
 from multires_tf import door
@@ -34,13 +35,13 @@ def parser() -> door.Parser:
     return parser
 
 
-def table(chosen: argparse.Namespace) -> list[str]:
-    """Answers one question; the file is written besides."""
+def table(chosen: argparse.Namespace) -> Iterator[str]:
+    """Answers one question, then writes the file: what was measured is told in any case."""
     found = QUESTIONS[chosen.question].measure(chosen)
+    yield tables.markdown(found["rows"])
     chosen.results.mkdir(parents=True, exist_ok=True)
     path = chosen.results / f"throughput_{chosen.question}.json"
     path.write_text(json.dumps({**tables.circumstances(), **found}, indent=1), encoding="utf-8")
-    return [tables.markdown(found["rows"])]
 
 
 if __name__ == "__main__":

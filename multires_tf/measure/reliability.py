@@ -6,10 +6,10 @@ made to please (Levi et al. 2022; Pernot, arXiv 2402.10043; arXiv 2405.04278, 25
 
 from __future__ import annotations
 
-import contextlib
 import math
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -179,6 +179,11 @@ class Tally:
         return float(np.mean(np.abs(np.sqrt(variance) - np.sqrt(mse)) / np.sqrt(variance)))
 
 
+# What numpy raises at files that are cut short, altered or of another kind.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 # By state of the maps ("raw", "calibrated") and region.
 Tallies = dict[tuple[str, str], Tally]
 
@@ -201,15 +206,14 @@ def read(path: pathlib.Path) -> Tallies:
         errors.UserError: the file is damaged.
     """
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    with contextlib.ExitStack() as stack:
-        try:
-            archive = stack.enter_context(np.load(path, allow_pickle=False))
+    try:
+        with np.load(path, allow_pickle=False) as archive:
             for key in archive.files:
                 state, region, name = key.split("/")
                 found.setdefault((state, region), {})[name] = archive[key]
-            return {place: Tally.of(arrays) for place, arrays in found.items()}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            raise errors.UserError(f"{path}: damaged; run 'evaluate' again") from None
+        return {place: Tally.of(arrays) for place, arrays in found.items()}
+    except _UNREADABLE:
+        raise errors.UserError(f"{path}: damaged; run 'evaluate' again") from None
 
 
 def _half_widths() -> np.ndarray:

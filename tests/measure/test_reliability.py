@@ -113,11 +113,20 @@ def test_tallies_are_kept_in_a_file(tmp_path, sample, found):
     assert again["raw", "air"].voxels == 0
 
 
-@pytest.mark.parametrize("damage", [b"", b"no archive", None])
-def test_a_damaged_file_of_tallies_is_named(tmp_path, damage):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: b"no archive",
+        lambda whole: whole[:-80],
+        lambda whole: whole[: len(whole) // 2] + bytes(40) + whole[len(whole) // 2 + 40 :],
+    ],
+    ids=["empty", "text", "cut", "overwritten"],
+)
+def test_a_damaged_file_of_tallies_is_named(tmp_path, sample, damage):
     path = tmp_path / "t.npz"
-    reliability.write(path, {("raw", "body"): reliability.Tally()})
-    path.write_bytes(path.read_bytes()[:-80] if damage is None else damage)
+    reliability.write(path, {("raw", "body"): _tally(*sample)})
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(errors.UserError, match=r"t\.npz: damaged; run 'evaluate' again"):
         reliability.read(path)
 
