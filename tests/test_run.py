@@ -57,7 +57,7 @@ def test_a_run_leaves_exactly_what_the_contract_says(finished):
     assert names == {
         *("config.yaml", "cohort.csv", "volumes", "qa", "checkpoints", "tensorboard"),
         *("history.csv", "provenance.json", "predictions", "scores.csv", "scores.json", "report"),
-        *("reliability.csv", "reliability.json", "train.lock"),
+        *("reliability.csv", "reliability.json", "reliability.npz", "train.lock"),
     }
     (prediction,) = (finished / "predictions").iterdir()
     assert {entry.name for entry in prediction.iterdir()} == {
