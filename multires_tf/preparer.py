@@ -113,6 +113,7 @@ class Preparer:
         """
         if self.is_done(one):  # by a worker of a cluster that was given up too early
             return
+        inputs = _fingerprint(one)  # before they are read: what changes meanwhile is prepared again
         loaded = self.check(one)
         try:
             mr, ct, found = self._registered(one, loaded)
@@ -126,7 +127,7 @@ class Preparer:
             raise errors.UserError(f"{one.mr}: {error}") from None
         # Until the new one is there its place is empty: an old one would pass for the stores'.
         runfolder.remove(self.picture(one))
-        self._write(one, mr, ct, ct_hu, mask, found)
+        self._write(one, inputs, mr, ct, ct_hu, mask, found)
         body, field = mask == masks.BODY, mask != masks.OUTSIDE
         prepared = quality.Prepared(mr.unit, ct_hu, mr.body, body, field, before_hu)
         picture = quality.prepared_subject(
@@ -190,6 +191,7 @@ class Preparer:
     def _write(
         self,
         one: cohort.Subject,
+        inputs: dict[str, str],
         mr: preparation.PreparedMr,
         ct: scans.Ct,
         ct_hu: np.ndarray,
@@ -197,7 +199,7 @@ class Preparer:
         found: registration.Registration,
     ) -> None:
         """Writes the folder of a subject's volumes, whole or not at all."""
-        attributes = {**mr.attributes(), "inputs": _fingerprint(one), "recipe": self._recipe()}
+        attributes = {**mr.attributes(), "inputs": inputs, "recipe": self._recipe()}
         ct_body = ct.on(mr.grid, ct.body, share=0.5)
         stores: dict[str, tuple[np.ndarray, float, Literal["mean", "min"]]] = {
             "mr": (mr.unit, 0.0, "mean"),

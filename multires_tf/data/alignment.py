@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from multires_tf import errors
 from multires_tf.data import geometry, resampling
 
 # Voxels of the grid on which images are compared; bodies move by millimetres, not by tenths.
@@ -89,6 +90,9 @@ class Pair:
         mr_own, ct_own = geometry.of_image(mr.image), geometry.of_image(ct.image)
         grid, ct_grid = _coarse(mr_own), _coarse(ct_own)
         body = resampling.resample_mask(mr.body, mr_own, grid, share=0.5)
+        if not body.any():
+            advice = "correct its voxel size, or give more slices"
+            raise errors.UserError(f"the MR's body is smaller than {_SPACING_MM:g} mm; {advice}")
         field = resampling.resample_mask(mr.field, mr_own, grid, share=0.999)
         bright = np.percentile(sitk.GetArrayViewFromImage(mr.image)[mr.body], _MR_PERCENTILE)
         unit = resampling.resample(mr.image, grid, fill=0.0) / max(bright, 1e-12)

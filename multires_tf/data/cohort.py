@@ -69,6 +69,7 @@ def discover(path: Path, *, faults: dict[str, str] | None = None) -> list[Subjec
         contradicts itself.
     """
     path = Path(path)
+    _need_utf8(path)
     if path.is_dir():
         return read(path / TABLE) if (path / TABLE).is_file() else _discover_folder(path, faults)
     if path.is_file() and path.suffix.lower() == ".csv":
@@ -76,6 +77,16 @@ def discover(path: Path, *, faults: dict[str, str] | None = None) -> list[Subjec
     if path.exists():
         raise errors.UserError(f"{path}: not a cohort; give a cohort folder or a cohort.csv")
     raise errors.UserError(f"{path}: no such cohort; correct the path")
+
+
+def _need_utf8(path: Path) -> None:
+    """Refuses a name that SimpleITK ends the process by, and no table can hold."""
+    name = os.fspath(path.absolute())
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise errors.UserError(f"{shown}: its name is not UTF-8; rename it") from None
 
 
 def is_cohort(folder: Path) -> bool:

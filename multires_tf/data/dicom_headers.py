@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -158,19 +159,34 @@ def read(folder: Path) -> tuple[list[Slice], list[Fault]]:
     Raises:
       UserError: a header is damaged; a file may not be read.
     """
-    files = sorted(entry for entry in folder.rglob("*") if entry.is_file())
-    found = [one for path in files for one in _in_file(path)]
+    by_file = {e: _in_file(e) for e in sorted(folder.rglob("*")) if e.is_file()}
+    found = [one for ones in by_file.values() for one in ones or ()]
     slices = [one for one in found if isinstance(one, Slice)]
+    suffixes = {one.path.suffix for one in slices}
+    for path in (path for path, ones in by_file.items() if ones is None):
+        if _lost(path, suffixes):
+            raise _damaged(path)
     return slices, [one for one in found if isinstance(one, Fault)]
 
 
-def _in_file(path: Path) -> Sequence[Slice | Fault]:
+def _lost(path: Path, suffixes: set[str]) -> bool:
+    """Whether a file that is no DICOM was a slice: at an end of a series none would be missed."""
+    if path.name.startswith("."):
+        return False
+    if path.suffix.lower() in (".dcm", ".ima"):
+        return True
+    with path.open("rb") as file:  # a copy that broke off leaves nothing, or zeros
+        return path.suffix in suffixes and not any(file.read(1024))
+
+
+def _in_file(path: Path) -> Sequence[Slice | Fault] | None:
+    """The images of a file; None where it is no DICOM."""
     with errors.reading(path), UNCHECKED:  # values are converted when they are asked for
         try:
             data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
             return _images(path, data) if "Rows" in data else []
         except pydicom.errors.InvalidDicomError:
-            return []
+            return None
         except OSError as error:
             if error.errno is not None:  # the system's; pydicom's own has no number
                 raise
@@ -221,8 +237,14 @@ def _series(data: pydicom.Dataset) -> Series:
         uid=str(data.get("SeriesInstanceUID", "")),
         modality=str(data.get("Modality", "")),
         description=str(data.get("SeriesDescription", "")).strip(),
-        number=str(data.get("SeriesNumber") or ""),
+        number="" if data.get("SeriesNumber") is None else str(data.get("SeriesNumber")),
     )
+
+
+def _words(value: Any) -> list[str]:
+    """The words of a value, which is one where it has one alone."""
+    words = [value] if isinstance(value, str) else value or []
+    return [str(word).upper() for word in words]
 
 
 def _slice(path: Path, data: pydicom.Dataset, frame: int | None, values: dict) -> Slice:
@@ -240,7 +262,7 @@ def _slice(path: Path, data: pydicom.Dataset, frame: int | None, values: dict) -
         path=path,
         frame=frame,
         series=_series(data),
-        localizer="LOCALIZER" in [str(word).upper() for word in data.get("ImageType") or []],
+        localizer="LOCALIZER" in _words(data.get("ImageType")),
         position_mm=np.array(values["ImagePositionPatient"], np.float64),
         orientation=np.array(values["ImageOrientationPatient"], np.float64),
         pixel_mm=(row_mm, column_mm),

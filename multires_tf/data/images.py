@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from multires_tf import errors, runfolder
 from multires_tf.data import dicom, geometry, intensity, masks, nifti, stations, text_headers
 
+_SMALLEST_MM = 0.05  # scanners of patients do not resolve less: it is metres, or nothing
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # What a CT in HU looks like: air below -600, and of all that is denser than lung the median is soft
 # tissue (fat to contrast-filled vessels).
@@ -189,9 +190,12 @@ def _check_shape(reader: sitk.ImageFileReader, path: Path) -> None:
 
 
 def check_grid(grid: geometry.Geometry, path: Path) -> None:
-    """Raises UserError unless spacings are positive and the axes are orthogonal unit vectors."""
+    """Raises UserError unless spacings are those of a body and the axes orthogonal unit vectors."""
     if not np.all(np.isfinite(grid.spacing_mm)) or min(grid.spacing_mm) <= 0:
         raise errors.UserError(f"{path}: spacing {grid.spacing_mm} mm; correct the header")
+    if min(grid.spacing_mm) < _SMALLEST_MM:
+        voxel = f"voxels of {min(grid.spacing_mm):g} mm"
+        raise errors.UserError(f"{path}: {voxel}; correct the header, which is read as millimetres")
     if not np.allclose(grid.matrix.T @ grid.matrix, np.eye(3), atol=1e-3):
         raise _not_orthonormal(path)
 

@@ -4,6 +4,7 @@ Each ends with one line that names the file and the remedy, exit code 2, and not
 --keep_going the good subject is done, the bad one listed last, exit code 1.
 """
 
+import dataclasses
 import gzip
 import os
 import pathlib
@@ -67,6 +68,13 @@ def contents(folder):
 @case("b/mr.nii.gz: not an image", "convert it")
 def empty(b):
     (b / "mr.nii.gz").write_bytes(b"")
+
+
+@case("b/mr.nii.gz: voxels of 0.004 mm", "millimetres")
+def header_in_metres(b):
+    grid = dataclasses.replace(GRID, spacing_mm=tuple(mm / 1000 for mm in GRID.spacing_mm))
+    images.write(MR, b / "mr.nii.gz", grid=grid)
+    images.write(CT_HU, b / "ct.nii.gz", grid=grid)
 
 
 @case("b/mr.nii.gz: not an image", "convert it")
@@ -377,7 +385,7 @@ def slice_cut_short(b):
     path.write_bytes(path.read_bytes()[:-9])
 
 
-@case("b/mr: a slice is missing between 06.dcm and 08.dcm", "export the whole series")
+@case("b/mr/07.dcm: its DICOM header is damaged", "export the series again")
 def slice_overwritten(b):
     _series(b)
     (b / "mr" / "07.dcm").write_bytes(b"no DICOM at all")

@@ -1,5 +1,6 @@
 import collections
 import os
+import pathlib
 
 import pytest
 
@@ -245,3 +246,11 @@ def test_only_folders_of_subjects_need_a_name_for_the_table(tmp_path):
     (odd / "mr.nii.gz").touch()
     with pytest.raises(errors.UserError, match=r"subject 'M\\udcfcller' cannot name a folder"):
         cohort.discover(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    folder = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "mr.nii.gz").touch()
+    with pytest.raises(errors.UserError, match=r"M\\xfcller: its name is not UTF-8; rename it"):
+        cohort.discover(folder)

@@ -62,6 +62,28 @@ def test_a_missing_slice_is_refused(tmp_path):
         dicom.read(tmp_path)
 
 
+@pytest.mark.parametrize("left", [b"", bytes(5000)], ids=["empty", "zeros"])
+@pytest.mark.parametrize("name", ["6.dcm", "9.dcm"])  # the last slice, the first
+def test_a_slice_whose_copy_broke_off_is_refused(tmp_path, name, left):
+    write_series(tmp_path)
+    (tmp_path / ".6.dcm").write_bytes(b"a file of the desktop's")
+    assert dicom.read(tmp_path).GetSize() == (5, 3, 4)
+    (tmp_path / name).write_bytes(left)
+    with pytest.raises(errors.UserError, match=rf"/{name}: its DICOM header is damaged"):
+        dicom.read(tmp_path)
+
+
+def test_a_slice_without_a_suffix_whose_copy_broke_off_is_refused(tmp_path):
+    write_series(tmp_path)
+    for path in tmp_path.glob("*.dcm"):
+        path.rename(path.with_suffix(""))
+    (tmp_path / "README").write_text("no image")
+    assert dicom.read(tmp_path).GetSize() == (5, 3, 4)
+    (tmp_path / "6").write_bytes(b"")
+    with pytest.raises(errors.UserError, match="/6: its DICOM header is damaged"):
+        dicom.read(tmp_path)
+
+
 def test_doubled_positions_are_refused(tmp_path):
     uid = write_series(tmp_path, prefix="a")
     write_series(tmp_path, prefix="b", uid=uid)
@@ -134,10 +156,11 @@ def test_many_frames_without_positions_are_refused(tmp_path):
         dicom.read(tmp_path)
 
 
-def test_the_modality_chooses_and_a_scout_is_passed_over(tmp_path):
+@pytest.mark.parametrize("words", [3, 1])
+def test_the_modality_chooses_and_a_scout_is_passed_over(tmp_path, words):
     write_series(tmp_path, prefix="a", Modality="MR", leave_out=(3,))
     write_series(tmp_path, prefix="b")
-    scout = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    scout = ["ORIGINAL", "PRIMARY", "LOCALIZER"] if words > 1 else "LOCALIZER"
     write_series(tmp_path, prefix="c", Modality="MR", ImageType=scout, leave_out=(2, 3))
     assert dicom.read(tmp_path, modality="MR").GetSize() == (5, 3, 3)
     assert dicom.read(tmp_path, modality="CT").GetSize() == (5, 3, 4)
@@ -149,6 +172,8 @@ def test_a_series_is_chosen_by_number_among_others_for_the_other_role(tmp_path):
     write_series(tmp_path, prefix="a", SeriesNumber=4)
     write_series(tmp_path, prefix="b", SeriesNumber=5, leave_out=(3,))
     assert dicom.read(tmp_path, series="T1 VIBE,5").GetSize() == (5, 3, 3)
+    write_series(tmp_path, prefix="c", SeriesNumber=0, leave_out=(2, 3))
+    assert dicom.read(tmp_path, series="0").GetSize() == (5, 3, 2)
 
 
 def test_the_choice_is_offered_without_uids(tmp_path):

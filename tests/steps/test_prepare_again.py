@@ -12,7 +12,7 @@ import pairs
 import pytest
 
 from multires_tf import config as configs
-from multires_tf import errors, runfolder
+from multires_tf import errors, preparer, runfolder
 from multires_tf.data import cohort, images, store
 from multires_tf.measure import quality
 from multires_tf.steps import prepare
@@ -42,6 +42,24 @@ def test_a_damaged_store_and_a_changed_image_are_prepared_again(data, tmp_path):
         store.open_pyramid(folder.volume("003", "ct")).read_all(), pairs.CT_HU + 7
     )
     assert not left.exists()
+
+
+def test_an_image_that_changes_while_it_is_prepared_is_prepared_again(data, tmp_path, monkeypatch):
+    folder, ct = runfolder.RunFolder(tmp_path / "run"), data / "003" / "ct.nii.gz"
+    written = preparer.Preparer._write
+
+    def late(self, one, *given):
+        if one.subject == "003":
+            images.write(pairs.CT_HU + np.int16(7), ct, grid=pairs.GRID)
+        written(self, one, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparer.Preparer, "_write", late)
+        prepare.run(workdir=folder.root, config=pairs.config(), data=data)
+    prepare.run(workdir=folder.root, config=pairs.config(), data=data)
+    assert np.array_equal(
+        store.open_pyramid(folder.volume("003", "ct")).read_all(), pairs.CT_HU + 7
+    )
 
 
 def test_a_picture_is_never_older_than_the_stores(data, tmp_path, monkeypatch):
