@@ -159,7 +159,7 @@ def _cluster(parser: door.Parser) -> None:
 
 def _draws(parser: door.Parser) -> None:
     parser.add_argument("--samples", type=door.count, default=20, help="Monte-Carlo draws")
-    parser.add_argument("--seed", type=door.seed, default=0, help="of the draws")
+    parser.add_argument("--seed", type=door.whole, default=0, help="of the draws")
 
 
 def _export(parser: door.Parser) -> None:

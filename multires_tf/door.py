@@ -123,12 +123,12 @@ def _logged(folder: pathlib.Path | None) -> str:
 
 def count(text: str) -> int:
     """A whole number from 1 up."""
-    return _whole(text, 1, 2**31 - 1)
+    return _between(text, 1, 2**31 - 1)
 
 
-def seed(text: str) -> int:
+def whole(text: str) -> int:
     """A whole number from 0 up."""
-    return _whole(text, 0, 2**31 - 1)
+    return _between(text, 0, 2**31 - 1)
 
 
 def not_negative(text: str) -> float:
@@ -155,7 +155,7 @@ def memory(text: str) -> float:
     return float(found[1]) * {"GB": 1e9, "MB": 1e6}[found[2]]
 
 
-def _whole(text: str, low: int, high: int) -> int:
+def _between(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
         raise argparse.ArgumentTypeError(f"needs a whole number from {low} to {high}, not '{text}'")
     return int(text)

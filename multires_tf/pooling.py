@@ -6,6 +6,7 @@ are scores of one and the same arm.
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -129,13 +130,10 @@ def reliability_rows(folds: ArmRuns) -> list[dict[str, Any]]:
 
 def tallies(folds: ArmRuns) -> reliability.Tallies:
     """What `evaluate` counted of the uncertainties of all test subjects, of all folds together."""
-    found: reliability.Tallies = {}
+    found: reliability.Tallies = collections.defaultdict(reliability.Tally)
     for run in folds:
         for place, tally in reliability.read(run.need(run.tallies, "evaluate")).items():
-            if place in found:
-                found[place] += tally
-            else:
-                found[place] = tally
+            found[place] += tally
     return found
 
 

@@ -34,7 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory_gb", type=float, default=8.0, help="of the planner")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
     text = "cut the timed tile to so many slices, a multiple of 16"
-    parser.add_argument("--depth", type=door.seed, default=0, help=text)
+    parser.add_argument("--depth", type=door.whole, default=0, help=text)
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
 
 
