@@ -44,13 +44,13 @@ def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Saved | Non
     Args:
         run: with the checkpoint.
         samples: draws of what it is for, where that matters: the total of one draw lacks the
-            epistemic part, so that what was fitted to several is none for it.
+            epistemic part, so that what was fitted to several is none for it, nor the reverse.
 
     Raises:
         errors.UserError: the file is damaged, or belongs to another checkpoint.
     """
     kept = read(run)
-    if kept and samples == 1 < kept.made["samples"]:
+    if kept and samples is not None and (samples == 1) != (kept.made["samples"] == 1):
         return None
     if kept and kept.made["checkpoint"] != assembly.fingerprint(run):
         reason = "fitted to another checkpoint"

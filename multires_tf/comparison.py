@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from multires_tf import assembly, calibration, errors, outputs, runfolder
-from multires_tf.data import checksums, geometry, images, masks, resampling, store
+from multires_tf.data import geometry, images, masks, resampling, store
 from multires_tf.measure import intervals
 
 PARTS = ("aleatoric", "epistemic")
@@ -49,12 +48,12 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
 
     Raises:
         errors.UserError: a file is missing, damaged or not on the grid of the subject's MR, the
-            prediction was made by another checkpoint or calibration than the run has, or the
-            "prediction" is the true CT itself.
+            prediction was made of other images, or by another checkpoint or calibration, than the
+            run has, or the "prediction" is the true CT itself.
     """
     folder = run.prediction(subject)
     path = run.need(folder / "ct.nii.gz", "predict")
-    applied = _calibration(run, folder / outputs.FACTS)
+    applied = _calibration(run, subject)
     mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
     ct_hu, place = ct.read_all(), mask.read_all()
     body, field = place == masks.BODY, place != masks.OUTSIDE
@@ -76,65 +75,42 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
     )
 
 
-def _calibration(run: runfolder.RunFolder, facts: pathlib.Path) -> intervals.Calibration | None:
-    """What a prediction was calibrated by, checked to be what the run has now.
+def _calibration(run: runfolder.RunFolder, subject: str) -> intervals.Calibration | None:
+    """What a prediction was calibrated by, checked to be of what the run has now.
 
     A run folder without its checkpoint has nothing that a prediction could be older than.
     """
+    facts = run.prediction(subject) / outputs.FACTS
     if not facts.exists() and not run.best.exists():
         return None
     found = runfolder.read_json(run.need(facts, "predict"), "predict")
     settings, values = found.get("settings") or {}, found.get("calibration")
-    if run.best.exists():
-        if settings.get("checkpoint") != assembly.fingerprint(run):
-            raise errors.UserError(f"{facts}: older than the checkpoint; run 'predict' again")
-        kept = calibration.load(run, samples=settings.get("samples"))
-        if settings.get("calibration") != (kept.fingerprint if kept else None):
-            raise errors.UserError(f"{facts}: older than the calibration; run 'predict' again")
     try:
-        return intervals.Calibration.from_dict(values) if values else None
-    except (KeyError, TypeError, ValueError):
-        raise errors.UserError(f"{facts}: damaged calibration; run 'predict' again") from None
+        applied = intervals.Calibration.from_dict(values) if values else None
+        of, samples, by = (settings.get(k) for k in ("checkpoint", "samples", "calibration"))
+        lacking = outputs.lacking(facts.parent, found)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise errors.UserError(f"{facts}: damaged; run 'predict' again") from None
+    reason = None
+    if lacking:
+        reason = f"{lacking[0]} is not there as it was written"
+    elif found.get("inputs") != inputs(run, subject):
+        reason = "made of other images than are prepared"
+    elif run.best.exists():
+        kept = calibration.load(run, samples=samples)
+        if of != assembly.fingerprint(run):
+            reason = "older than the checkpoint"
+        elif by != (kept.fingerprint if kept else None):
+            reason = "older than the calibration"
+    if reason:
+        raise errors.UserError(f"{facts}: {reason}; run 'predict' again")
+    return applied
 
 
-def scored(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
-    """What scores of these subjects' predictions depend on; `evaluate` keeps it with them.
-
-    Returns:
-        The fingerprints of checkpoint and calibration, and of each subject's prediction.json.
-
-    Raises:
-        errors.UserError: the subjects were not predicted alike.
-    """
-    marks: dict[str, str | None] = {}
-    first: dict[str, Any] = {}
-    for subject in subjects:
-        facts = run.prediction(subject) / outputs.FACTS
-        marks[subject] = checksums.of_file(facts) if facts.exists() else None
-        settings = outputs.read_facts(facts.parent).get("settings") or {}
-        first = first or settings
-        for key in ("samples", "seed", "tile", "overlap"):
-            if first.get(key) != settings.get(key):
-                reason = f"predicted with {key} {settings.get(key)}, others with {first.get(key)}"
-                raise errors.UserError(f"{facts}: {reason}; run 'predict' again")
-    best, kept = run.best.exists(), calibration.read(run)
-    return {
-        "checkpoint": assembly.fingerprint(run) if best else None,
-        "calibration": kept.fingerprint if kept else None,
-        "predictions": marks,
-    }
-
-
-def refuse_stale_scores(run: runfolder.RunFolder) -> None:
-    """Refuses scores of other predictions, or of another checkpoint, than the run has now.
-
-    Raises:
-        errors.UserError: they are, or there are none.
-    """
-    path = run.need(run.scores_json, "evaluate")
-    made = runfolder.read_json(path, "evaluate").get("made") or {}
-    if made != scored(run, list(made.get("predictions") or ())):
-        raise errors.UserError(f"{path}: older than the predictions; run 'evaluate' again")
+def inputs(run: runfolder.RunFolder, subject: str) -> Any:
+    """The fingerprints of the images that a subject was prepared from."""
+    path = run.volume(subject, "mr")
+    return store.open_pyramid(path).attributes.get("inputs") if path.exists() else None
 
 
 def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from multires_tf import comparison, errors, folds, pooling, progress, runfolder, tables
+from multires_tf import comparison, errors, folds, pooling, progress, runfolder, scored, tables
 from multires_tf.measure import arms, figures, reliability, statistics, study_page
 from multires_tf.pooling import Runs
 
@@ -35,6 +36,7 @@ def summary(columns: Sequence[str]) -> Callable[[Runs, pathlib.Path], list[str]]
             found = pooling.numbers(own)
             lines.append(_line([name, *(_cell(found.get(column)) for column in columns)]))
         runfolder.write_text(folder / "summary.md", "\n".join(lines) + "\n")
+        _note(runs, folder, "summary.md")
         return lines
 
     return exhibit
@@ -69,6 +71,7 @@ def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
     tables.write(folder / "table1.csv", arms.rows(found))
     tables.write(folder / "table1_pairs.csv", arms.pair_rows(found))
     runfolder.write_text(folder / "table1.md", text + "\n")
+    _note(runs, folder, "table1.md")
     return [*text.splitlines(), "", str(folder / "table1.md")]
 
 
@@ -100,7 +103,9 @@ def figure2(runs: Runs, folder: pathlib.Path) -> list[str]:
         top.append((dataclasses.replace(figures.PCT, title=name), pair.pct_hu))
         error_hu = np.where(pair.body, pair.pct_hu - pair.ct_hu, np.nan)
         below.append((figures.ERROR, error_hu))
-    return _picture(folder / "figure2.png", [top, below], first)
+    lines = _picture(folder / "figure2.png", [top, below], first)
+    _note(runs, folder, "figure2.png")
+    return lines
 
 
 def figure3(runs: Runs, folder: pathlib.Path) -> list[str]:
@@ -128,7 +133,9 @@ def figure3(runs: Runs, folder: pathlib.Path) -> list[str]:
         (figures.ALEATORIC, pair.sd_hu["aleatoric"]),
     )
     inside = [(look, np.where(pair.body, volume, np.nan)) for look, volume in shown]
-    return [str(path), *_picture(folder / "figure3_maps.png", [inside], pair)]
+    lines = [str(path), *_picture(folder / "figure3_maps.png", [inside], pair)]
+    _note({name: own}, folder, "figure3.png", "figure3_maps.png")
+    return lines
 
 
 def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
@@ -148,6 +155,7 @@ def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
         lines.append(_line([*words, inside, f"{low} to {high}", *measures]))
     lines += _on_folds(runs, "which the bootstrap ignores")
     runfolder.write_text(folder / "trust.md", "\n".join(lines) + "\n")
+    _note(runs, folder, "trust.md")
     return [*lines, "", str(folder / "trust.md")]
 
 
@@ -194,22 +202,51 @@ _FILES = {
 }
 
 
+# Of which scores they are: {file: {run folder: its mark}}.
+_NOTES = "exhibits.json"
+
+
+def _note(runs: Runs, folder: pathlib.Path, *files: str) -> None:
+    """Writes down what exhibits were made of."""
+    places = [run.root for own in runs.values() for run in own]
+    mark = {os.path.relpath(place, folder): _mark(place) for place in places}
+    runfolder.write_json(folder / _NOTES, _notes(folder) | dict.fromkeys(files, mark))
+
+
+def _notes(folder: pathlib.Path) -> dict[str, Any]:
+    path = folder / _NOTES
+    return runfolder.read_json(path, "--show") if path.exists() else {}
+
+
+def _mark(place: pathlib.Path) -> list[str | None]:
+    return scored.mark(runfolder.RunFolder(place))
+
+
+def _is_current(folder: pathlib.Path, known: dict[str, Any]) -> bool:
+    return bool(known) and all(_mark(folder / place) == mark for place, mark in known.items())
+
+
 def page(_: Runs, folder: pathlib.Path) -> list[str]:
-    """The study's page, `index.html`: all exhibits that lie in its folder."""
-    paths = {folder / name: title for name, title in _FILES.items() if (folder / name).exists()}
-    sections = [
-        study_page.Section(
-            title, path.read_bytes() if path.suffix == ".png" else path.read_text("utf-8")
-        )
-        for path, title in paths.items()
-    ]
+    """The study's page, `index.html`: all exhibits in its folder that are of its runs as they are.
+
+    Returns:
+        Its path, and the exhibits that are left out: their runs were trained or scored again.
+    """
+    notes = _notes(folder)
+    there = [name for name in _FILES if (folder / name).exists()]
+    old = [name for name in there if not _is_current(folder, notes.get(name, {}))]
+    sections = []
+    for path in (folder / name for name in there if name not in old):
+        content = path.read_bytes() if path.suffix == ".png" else path.read_text("utf-8")
+        sections.append(study_page.Section(_FILES[path.name], content))
     places = [folder, *folds.found(folder)]
     found = [path for place in places for path in sorted(place.glob("*/report/index.html"))]
     paths_there = [path.relative_to(folder) for path in found]
     reports = {path.parents[1].as_posix(): path.as_posix() for path in paths_there}
     text = study_page.render(folder.resolve().name, sections, reports)
     runfolder.write_text(folder / "index.html", text)
-    return [str(folder / "index.html")]
+    reason = "older than its runs, left out of the page; make it again"
+    return [str(folder / "index.html"), *(f"{folder / name}: {reason}" for name in old)]
 
 
 def _picture(

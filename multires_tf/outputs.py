@@ -232,6 +232,16 @@ def is_whole(folder: pathlib.Path) -> bool:
     return sizes is not None and sizes == _sizes(folder)
 
 
+def lacking(folder: pathlib.Path, facts: Mapping[str, Any]) -> list[str]:
+    """The files that the facts of a prediction name, and that are not there as they were written.
+
+    Raises:
+        AttributeError: the facts are damaged.
+    """
+    there = _sizes(folder)
+    return [name for name, size in (facts.get("bytes") or {}).items() if there.get(name) != size]
+
+
 def _sizes(folder: pathlib.Path) -> dict[str, int]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FACTS)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
@@ -244,6 +254,12 @@ def read_facts(folder: pathlib.Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def settings(folder: pathlib.Path) -> dict[str, Any]:
+    """How a prediction was made; nothing where its facts do not tell."""
+    found = read_facts(folder).get("settings")
+    return found if isinstance(found, dict) else {}
 
 
 def warning(facts: dict[str, Any]) -> str | None:

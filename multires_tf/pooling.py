@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from multires_tf import comparison, config, errors, runfolder, tables
+from multires_tf import config, errors, runfolder, scored, tables
 from multires_tf.folds import label
 from multires_tf.measure import reliability, statistics
 
@@ -75,19 +75,10 @@ def _scored(folds: ArmRuns) -> dict[str, tuple[runfolder.RunFolder, dict[str, fl
 
 
 def _scores(run: runfolder.RunFolder) -> dict[str, dict[str, float]]:
-    comparison.refuse_stale_scores(run)
-    path = run.need(run.scores_csv, "evaluate")
-    found: dict[str, dict[str, float]] = {}
-    for row in tables.numbers(path, "evaluate", words=("subject", "split")):
-        subject = row["subject"]
-        if subject in found:
-            raise errors.UserError(
-                f"{path}: subject {subject} is scored twice; run 'evaluate' again"
-            )
-        found[subject] = {k: or_nan(v) for k, v in row.items() if k not in ("subject", "split")}
-    if not found:
-        raise errors.UserError(f"{path}: no subject in it; run 'evaluate' again")
-    return found
+    return {
+        row["subject"]: {k: or_nan(v) for k, v in row.items() if k not in ("subject", "split")}
+        for row in scored.rows(run)
+    }
 
 
 def tested(folds: ArmRuns) -> dict[str, runfolder.RunFolder]:
@@ -120,7 +111,7 @@ def reliability_rows(folds: ArmRuns) -> list[dict[str, Any]]:
         errors.UserError: not evaluated yet or not since, damaged, or a subject in two folds.
     """
     for run in folds:
-        comparison.refuse_stale_scores(run)
+        scored.refuse_stale(run)
     if len(folds) > 1:
         scores(folds)  # refuses a subject that two folds have tested
     words = ("subject", "maps", "region")

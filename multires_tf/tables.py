@@ -41,22 +41,27 @@ def read(path: pathlib.Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def numbers(path: pathlib.Path, verb: str, *, words: Sequence[str] = ()) -> list[dict[str, Any]]:
+def numbers(
+    path: pathlib.Path, verb: str, *, words: Sequence[str] = (), needed: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Reads the rows of a table that a verb has written: numbers, and None in empty cells.
 
     Args:
         path: of the table.
         verb: that makes it anew.
         words: columns that hold text.
+        needed: columns that hold a number in every row.
 
     Raises:
-        errors.UserError: a cell is no number, or a column is missing.
+        errors.UserError: a cell is no number, or one that is needed is missing.
     """
     found = []
     try:
         for row in read(path):
             text = {key: row.pop(key) for key in words}
             found.append({**text, **{k: float(v) if v else None for k, v in row.items()}})
+            if None in (found[-1][key] for key in needed):
+                raise ValueError(needed)
     except (KeyError, TypeError, ValueError):
         raise errors.UserError(f"{path}: damaged table; run '{verb}' again") from None
     return found

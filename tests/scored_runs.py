@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 
 from multires_tf import comparison, runfolder
+from multires_tf import scored as scored_
 
 BASE = pathlib.Path(__file__).parent.parent / "configs" / "base.yaml"
 
@@ -28,7 +29,7 @@ def scored(root, mae_hu):
         for s, v in mae_hu.items()
     ]
     table(run.scores_csv, rows)
-    run.scores_json.write_text(json.dumps({"made": comparison.scored(run, list(mae_hu))}))
+    run.scores_json.write_text(json.dumps({"made": scored_.made(run, list(mae_hu))}))
     shutil.copy(BASE, run.config)
     run.provenance.write_text(json.dumps({"trainable_parameters": 2_538_700}))
     return run

@@ -1,10 +1,12 @@
 import json
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import assembly, calibration, comparison, errors, runfolder
+from multires_tf import assembly, calibration, comparison, errors, runfolder, scored
 from multires_tf.data import geometry, store
 from multires_tf.measure import intervals
 
@@ -12,10 +14,10 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 GRID = geometry.Geometry((8, 9, 10), (3.0, 2.0, 2.0), (-10.0, 5.0, 100.0), IDENTITY)
 
 
-def _prepare(tmp_path, source, prepared, ct_hu):
+def _prepare(tmp_path, source, prepared, ct_hu, **others):
     """A subject whose prepared volumes lie on `prepared`, made from an MR on `source`."""
     run = runfolder.RunFolder(tmp_path)
-    attributes = {**prepared.as_dict(), "source": source.as_dict()}
+    attributes = {**prepared.as_dict(), "source": source.as_dict(), **others}
     mask = np.full(prepared.size, 2, np.uint8)
     for role, array in (("mr", np.zeros_like(ct_hu)), ("ct", ct_hu), ("mask", mask)):
         reduce = "min" if role == "mask" else "mean"
@@ -89,8 +91,9 @@ def predicted(tmp_path):
     return run
 
 
-def _tell(run, *, checkpoint, fingerprint=None, values=None, samples=20):
+def _tell(run, *, checkpoint, fingerprint=None, values=None, samples=20, **others):
     facts = {"settings": {"checkpoint": checkpoint, "samples": samples}, "calibration": values}
+    facts |= others
     if fingerprint:
         facts["settings"]["calibration"] = fingerprint
     (run.prediction("s") / "prediction.json").write_text(json.dumps(facts))
@@ -105,7 +108,7 @@ def test_a_prediction_older_than_the_checkpoint_is_refused(predicted):
 
 def test_a_prediction_that_does_not_tell_its_checkpoint_is_refused(predicted):
     path = predicted.prediction("s") / "prediction.json"
-    for content in ("{}", "[]", "{"):
+    for content in ("{}", "[]", "{", '{"settings": "x"}', '{"bytes": 7}', '{"calibration": 7}'):
         path.write_text(content)
         with pytest.raises(errors.UserError, match=r"prediction\.json: .*; run 'predict' again"):
             comparison.load(predicted, "s")
@@ -128,3 +131,48 @@ def test_a_prediction_older_than_the_calibration_is_refused(predicted):
     predicted.calibration.unlink()
     with pytest.raises(errors.UserError, match="older than the calibration"):
         comparison.load(predicted, "s")
+
+
+def test_a_prediction_of_other_images_is_refused(tmp_path):
+    attributes = {"inputs": {"mr": "now"}}
+    run = _prepare(tmp_path, GRID, GRID, _ramp(GRID), **attributes)
+    _write(run, geometry.to_image(np.zeros(GRID.size, np.int16), GRID))
+    _tell(run, checkpoint=None, inputs={"mr": "now"})
+    before = scored.made(run, ["s"])
+    comparison.load(run, "s")
+    for others in ({"inputs": {"mr": "before"}}, {}):
+        _tell(run, checkpoint=None, **others)
+        with pytest.raises(errors.UserError, match=r"prediction\.json: made of other images than"):
+            comparison.load(run, "s")
+    _tell(run, checkpoint=None, inputs={"mr": "now"})
+    assert scored.made(run, ["s"]) == before
+    path = run.volume("s", "mr")
+    shutil.rmtree(path)
+    attributes = {**GRID.as_dict(), "source": GRID.as_dict(), "inputs": {"mr": "later"}}
+    store.write_pyramid(path, _ramp(GRID), fill=0.0, attributes=attributes)
+    assert scored.made(run, ["s"]) != before  # so that the scores are refused as well
+    with pytest.raises(errors.UserError, match="run 'predict' again"):
+        comparison.load(run, "s")
+
+
+@pytest.mark.parametrize("change", [pathlib.Path.unlink, lambda path: path.write_bytes(b"cut")])
+def test_a_prediction_that_has_lost_a_map_is_refused(predicted, change):
+    folder = predicted.prediction("s")
+    _write(predicted, geometry.to_image(np.ones(GRID.size, np.float32), GRID), "total_sd_hu.nii.gz")
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.nii.gz")}
+    (folder / ".DS_Store").touch()  # what others leave there is no harm
+    _tell(predicted, checkpoint=assembly.fingerprint(predicted), bytes=sizes)
+    comparison.load(predicted, "s")
+    change(folder / "total_sd_hu.nii.gz")
+    lost = r"total_sd_hu\.nii\.gz is not there as it was written; run 'predict' again"
+    with pytest.raises(errors.UserError, match=lost):
+        comparison.load(predicted, "s")
+
+
+def test_what_was_fitted_to_one_draw_is_not_for_several_nor_the_reverse(predicted):
+    values = intervals.Calibration(2.0, 100.0, {"soft": {"90": 5.0}}, {})
+    for fitted, asked in ((1, 20), (20, 1), (1, 1), (20, 5)):
+        made = {"checkpoint": assembly.fingerprint(predicted), "samples": fitted}
+        calibration.save(predicted, values, made)
+        kept = calibration.load(predicted, samples=asked)
+        assert (kept is not None) == ((fitted == 1) == (asked == 1))

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import pathlib
 import re
 
 import numpy as np
@@ -58,8 +60,11 @@ def test_arms_of_another_budget_or_preparation_make_no_table(runs, tmp_path, set
         exhibits.table1(runs, tmp_path)
 
 
-def test_the_page_of_a_study_holds_what_its_exhibits_left(runs, tmp_path):
-    exhibits.table1(runs, tmp_path)
+def test_the_page_of_a_study_holds_what_its_exhibits_left(runs, tmp_path, loaded):
+    for one in (exhibits.table1, exhibits.figure2, exhibits.summary(("mae_hu",))):
+        for run in runs.values():
+            run[0].history.write_text("step,loss,seconds\n10,2.5,1.5\n")
+        one(runs, tmp_path)
     (tmp_path / "figure2.png").write_bytes(b"png")
     runs["net_a"][0].report.parent.mkdir(parents=True)
     runs["net_a"][0].report.write_text("report")
@@ -70,6 +75,22 @@ def test_the_page_of_a_study_holds_what_its_exhibits_left(runs, tmp_path):
     assert "<strong>17.3 ± 8.6</strong>" in text and "data:image/png;base64,cG5n" in text
     assert "&lt;b&gt;net&lt;/b&gt;" in text
     assert text.index("Arms") < text.index("Table 1") < text.index("Figure 2")
+
+
+def test_the_page_of_a_study_leaves_out_what_is_older_than_its_runs(runs, tmp_path, loaded):
+    exhibits.table1(runs, tmp_path)
+    exhibits.figure2(runs, tmp_path)
+    exhibits.figure3(runs, tmp_path)  # of net_b alone
+    (tmp_path / "trust.md").write_text("| of nobody knows which scores |\n")
+    scores = runs["net_a"][0].scores_json
+    scores.write_text(json.dumps({**json.loads(scores.read_text()), "mean": {"mae_hu": 21.0}}))
+    exhibits.figure2(runs, tmp_path)
+    page, *left_out = exhibits.page(runs, tmp_path)
+    reason = "older than its runs, left out of the page; make it again"
+    assert left_out == [f"{tmp_path / name}: {reason}" for name in ("table1.md", "trust.md")]
+    text = pathlib.Path(page).read_text()
+    assert "Figure 2" in text and "Figure 3" in text
+    assert "Table 1" not in text and "nobody" not in text
 
 
 def test_scores_of_other_predictions_or_another_checkpoint_are_refused(runs, tmp_path):

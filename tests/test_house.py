@@ -45,6 +45,7 @@ FLOORS = (
         "calibration",
         "outputs",
         "comparison",
+        "scored",
         "folds",
         "pooling",
         "exhibits",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, comparison, errors, origin, progress, runfolder, tables
+from multires_tf import assembly, comparison, errors, origin, progress, runfolder, scored, tables
 from multires_tf import config as configs
 from multires_tf.data import attenuation, cohort
 from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
@@ -46,7 +46,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     for subject in subjects:
         folder.need(folder.prediction(subject) / "ct.nii.gz", "predict")
     _refuse_truth(folder)
-    made = comparison.scored(folder, subjects)
+    made = scored.made(folder, subjects)
     table = _lookup_table(folder)
     rows: list[dict[str, Any]] = []
     reliable: list[dict[str, Any]] = []

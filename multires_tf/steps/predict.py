@@ -87,6 +87,9 @@ def run(
         jobs = list(_new_subjects(input, output, series))
         said = [f"{job.target}: {job.name}" for job in jobs]
     _predict_all(predictor, jobs, scheduler, memory)
+    if folder.calibration.exists() and kept is None:
+        advice = f"to scale these maps as well, run 'calibrate --samples {samples}' before"
+        said.append(f"not calibrated: {folder.calibration} is of another number of draws; {advice}")
     warnings = [outputs.warning(outputs.read_facts(job.target)) for job in jobs]
     return [*said, *(line for line in warnings if line)]
 
@@ -117,10 +120,19 @@ def _new_subjects(
 ) -> Iterator[predictors.Job]:
     """Yields the subjects of an image, a DICOM folder or a cohort."""
     if _is_one_subject(source):
-        yield predictors.Job(source.name.split(".")[0], source, output, series=series)
+        yield predictors.Job(_name(source), source, output, series=series)
         return
     for one in cohort.discover(source):
         yield predictors.Job(one.subject, one.mr, output / one.subject, series=series)
+
+
+def _name(source: pathlib.Path) -> str:
+    """A subject's name: its folder's, or its file's without the suffix; dots are part of it."""
+    name = os.path.basename(os.path.abspath(source))  # "." has none of its own
+    if source.is_dir():
+        return name
+    suffix = next((end for end in images.SUFFIXES if name.lower().endswith(end)), "")
+    return name[: len(name) - len(suffix)]
 
 
 def _is_one_subject(source: pathlib.Path) -> bool:
@@ -185,7 +197,7 @@ def _predict(
 def _check_target(target: pathlib.Path) -> None:
     """Refuses a folder that is not ours to replace or to make: new, empty and our own ones are."""
     # The folder is made beside its place and then renamed: it is its parent that is written to.
-    above = next(part for part in target.absolute().parents if part.exists())
+    above = next((part for part in target.absolute().parents if part.exists()), target)
     if (target.exists() and not target.is_dir()) or not above.is_dir():
         file = target if target.exists() else above
         raise errors.UserError(f"{file}: is a file; give --output a folder")

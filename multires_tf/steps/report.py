@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import comparison, config, errors, outputs, progress, runfolder, tables
+from multires_tf import comparison, config, errors, outputs, progress, runfolder, scored, tables
 from multires_tf.measure import figures, page, reliability, viewer
 
 # Each picture is about half a megabyte: a page stays openable.
@@ -40,9 +40,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     """
     folder = runfolder.RunFolder(workdir)
     settings = config.parse(folder.need(folder.config, "prepare"))
-    path = folder.need(folder.scores_csv, "evaluate")
-    rows = tables.numbers(path, "evaluate", words=("subject", "split"))
-    comparison.refuse_stale_scores(folder)
+    rows = scored.rows(folder)
     summary = runfolder.read_json(folder.need(folder.scores_json, "evaluate"), "evaluate")
     made = folder.provenance
     provenance = runfolder.read_json(made, "train") if made.exists() else {}

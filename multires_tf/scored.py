@@ -1,0 +1,77 @@
+"""The scores of a run, and whether they are of what the run has now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from multires_tf import assembly, calibration, comparison, errors, outputs, runfolder, tables
+from multires_tf.data import checksums
+
+
+def made(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
+    """What scores of these subjects' predictions depend on; `evaluate` keeps it with them.
+
+    Returns:
+        The fingerprints of checkpoint and calibration, of each subject's prediction.json, and of
+        the images that it was prepared from.
+
+    Raises:
+        errors.UserError: the subjects were not predicted alike.
+    """
+    marks: dict[str, str | None] = {}
+    first: dict[str, Any] = {}
+    for subject in subjects:
+        facts = run.prediction(subject) / outputs.FACTS
+        marks[subject] = checksums.of_file(facts) if facts.exists() else None
+        settings = outputs.settings(facts.parent)
+        first = first or settings
+        for key in ("samples", "seed", "tile", "overlap"):
+            if first.get(key) != settings.get(key):
+                reason = f"predicted with {key} {settings.get(key)}, others with {first.get(key)}"
+                raise errors.UserError(f"{facts}: {reason}; run 'predict' again")
+    best, kept = run.best.exists(), calibration.read(run)
+    return {
+        "checkpoint": assembly.fingerprint(run) if best else None,
+        "calibration": kept.fingerprint if kept else None,
+        "predictions": marks,
+        "inputs": {subject: comparison.inputs(run, subject) for subject in subjects},
+    }
+
+
+def rows(run: runfolder.RunFolder) -> list[dict[str, Any]]:
+    """The scores by subject: "subject" and "split" are text, all else numbers, or None.
+
+    Raises:
+        errors.UserError: not evaluated yet, or of other predictions or another checkpoint than the
+            run has now; damaged, or a subject is scored twice.
+    """
+    refuse_stale(run)
+    path = run.need(run.scores_csv, "evaluate")
+    found = tables.numbers(path, "evaluate", words=("subject", "split"), needed=("mae_hu",))
+    subjects = [row["subject"] for row in found]
+    if not subjects:
+        raise errors.UserError(f"{path}: no subject in it; run 'evaluate' again")
+    twice = next((one for one in subjects if subjects.count(one) > 1), None)
+    if twice is not None:
+        raise errors.UserError(f"{path}: subject {twice} is scored twice; run 'evaluate' again")
+    return found
+
+
+def refuse_stale(run: runfolder.RunFolder) -> None:
+    """Refuses scores of other predictions, or of another checkpoint, than the run has now.
+
+    Raises:
+        errors.UserError: they are, or there are none.
+    """
+    path = run.need(run.scores_json, "evaluate")
+    known = runfolder.read_json(path, "evaluate").get("made")
+    subjects = known.get("predictions") if isinstance(known, dict) else None
+    if known != made(run, list(subjects or ())):
+        raise errors.UserError(f"{path}: older than the predictions; run 'evaluate' again")
+
+
+def mark(run: runfolder.RunFolder) -> list[str | None]:
+    """Stands for all that can be shown of a run: other scores, or another training, change it."""
+    files = (run.scores_json, run.reliability_csv, run.history)
+    return [checksums.of_file(path) if path.exists() else None for path in files]
