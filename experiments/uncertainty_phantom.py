@@ -23,7 +23,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from multires_tf import assembly, door, errors, folds, runfolder, study
-from multires_tf.data import geometry, images
+from multires_tf.data import cohort, geometry, images
 from multires_tf.steps import predict
 
 ARMS = [study.Arm("multires_unc", "multires_unc", ("laptop",), ("register=none",))]
@@ -115,7 +115,7 @@ def measure(data: pathlib.Path, places: Sequence[pathlib.Path], samples: int) ->
     Raises:
         errors.UserError: a prediction fails.
     """
-    phantoms = data if data.is_dir() else data.parent
+    phantoms = _phantoms(data)
     runs = [runfolder.RunFolder(place / ARMS[0].name) for place in places]
     tested = [(run, name) for run in runs for name in assembly.subjects(run, "test")]
     lines = [
@@ -137,6 +137,23 @@ def measure(data: pathlib.Path, places: Sequence[pathlib.Path], samples: int) ->
         for name, (ratio, voxels) in ratios
     ]
     return [*lines, "", *said]
+
+
+def _phantoms(data: pathlib.Path) -> pathlib.Path:
+    """The folder of the phantoms of a cohort.
+
+    Raises:
+        errors.UserError: no cohort, or not one of phantoms.
+    """
+    folder = data if data.is_dir() else data.parent
+    for one in cohort.discover(data):
+        truth = folder / one.subject / "truth"
+        for name in ("labels.json", "tissues.nii.gz", "ct_noise_sd_hu.nii.gz"):
+            if not (truth / name).is_file():
+                reason = "not there, but the truth is what is compared with"
+                advice = "give a cohort that 'phantom' has made"
+                raise errors.UserError(f"{truth / name}: {reason}; {advice}")
+    return folder
 
 
 def _rms(values: np.ndarray) -> float:
@@ -183,6 +200,7 @@ def main() -> None:
     def experiment(chosen: argparse.Namespace) -> list[str]:
         if chosen.samples < 2:
             raise errors.UserError("--samples: 2 or more; one draw has no epistemic map")
+        _phantoms(chosen.data)
         cut = None if chosen.folds is None else study.folds_of(ARMS, chosen.folds)
         study.run(ARMS, data=chosen.data, root=chosen.root, verbs=VERBS, cut=cut)
         places = folds.need(chosen.root, chosen.folds)

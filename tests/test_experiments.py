@@ -59,3 +59,16 @@ def test_its_command_line_says_what_it_takes(name):
     command = [sys.executable, "-m", f"experiments.{name}", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and "--data" in done.stdout and "--folds" in done.stdout
+
+
+def test_truth_that_is_not_there_is_told_before_anything_is_trained(tmp_path):
+    folder = tmp_path / "scans" / "patient"
+    folder.mkdir(parents=True)
+    for role in ("mr", "ct"):
+        (folder / f"{role}.nii.gz").touch()
+    flags = ["--data", str(tmp_path / "scans"), "--root", str(tmp_path / "study")]
+    command = [sys.executable, "-m", "experiments.uncertainty_phantom", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "labels.json: not there" in line and "'phantom'" in line
+    assert not (tmp_path / "study").exists()

@@ -121,6 +121,8 @@ def test_a_table_has_every_column_of_every_row():
         (["branch", "--edge", "30"], "--edge 30: needs a multiple of 4"),
         (["branch", "--rounds", "0"], "--rounds: needs a whole number from 1 to "),
         (["predict", "--depth", "8"], "--depth 8: needs a multiple of 16"),
+        (["memory", "--smaller", "600"], "--smaller 600: needs 1 to 21"),
+        (["memory", "--results", "setup.cfg/x"], "setup.cfg is a file, not a folder; choose"),
     ],
 )
 def test_a_flag_that_cannot_be_is_the_user_s_mistake(words, complaint, capsys, monkeypatch):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
 from collections.abc import Iterator
 
 from experiments.throughput import branch, feeding, memory, network, predict, prepare, tables
-from multires_tf import door
+from multires_tf import door, errors, runfolder
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 QUESTIONS = {
@@ -37,11 +36,14 @@ def parser() -> door.Parser:
 
 def table(chosen: argparse.Namespace) -> Iterator[str]:
     """Answers one question, then writes the file: what was measured is told in any case."""
+    place = chosen.results.absolute()
+    there = next(part for part in (place, *place.parents) if part.exists())
+    if not there.is_dir():  # told before it costs minutes
+        raise errors.UserError(f"--results: {there} is a file, not a folder; choose another")
     found = QUESTIONS[chosen.question].measure(chosen)
     yield tables.markdown(found["rows"])
-    chosen.results.mkdir(parents=True, exist_ok=True)
     path = chosen.results / f"throughput_{chosen.question}.json"
-    path.write_text(json.dumps({**tables.circumstances(), **found}, indent=1), encoding="utf-8")
+    runfolder.write_json(path, {**tables.circumstances(), **found})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 from typing import Any
 
 from experiments.throughput import alone, bodies
-from multires_tf import door
+from multires_tf import door, errors
 
 SHAPE = (531, 512, 512)  # voxels (z, y, x)
 SPACING_MM = (2.0, 1.5, 1.5)
@@ -35,7 +35,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Trains for two steps and predicts the body with each number of draws."""
+    """Trains for two steps and predicts the body with each number of draws.
+
+    Raises:
+        errors.UserError: of the body would hardly be left anything.
+    """
+    shape = [edge // chosen.smaller for edge in SHAPE]
+    most = 2 * min(SHAPE) // min(SMALL)
+    if chosen.smaller > most:
+        raise errors.UserError(f"--smaller {chosen.smaller}: needs 1 to {most}")
     with tempfile.TemporaryDirectory() as scratch:
         root = pathlib.Path(scratch)
         for index in range(3):
@@ -47,7 +55,6 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
             config += ["--set", setting]
         alone.verb("prepare", *run, *config, "--data", str(root / "data"))
         alone.verb("train", *run, *config)
-        shape = [edge // chosen.smaller for edge in SHAPE]
         bodies.write(root / "body", shape, index=3, roles=["mr"], spacing_mm=SPACING_MM)
         rows = [_row(root, run, shape, draws, chosen.memory) for draws in chosen.samples or (2, 4)]
     return {"rows": rows}

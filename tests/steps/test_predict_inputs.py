@@ -134,3 +134,25 @@ def test_one_bad_subject_keeps_a_cohort_from_beginning(refused, tmp_path):
     images.write(MR, tmp_path / "cohort" / "a" / "mr.nii.gz", grid=GRID)
     images.write(MR * 0 + 7, tmp_path / "cohort" / "b" / "mr.nii.gz", grid=GRID)
     refused(tmp_path / "cohort", "b/mr.nii.gz: all voxels are 7")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("pat.001.nii.gz", "pat.001"),
+        ("pat.002.NII", "pat.002"),
+        ("1.2.840", "1.2.840"),
+        ("ward/../pat.mha", "pat"),
+        ("ward/.", "ward"),
+        ("ward/patient/..", "ward"),
+    ],
+)
+def test_a_subject_s_name_keeps_its_dots(tmp_path, given, name):
+    for folder in ("1.2.840", "ward/patient"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert predict._name(tmp_path / given) == name
+
+
+def test_the_root_of_the_file_system_is_not_replaced():
+    with pytest.raises(errors.UserError, match=r"/: a mounted folder cannot be replaced"):
+        predict._check_target(pathlib.Path("/"))

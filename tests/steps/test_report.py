@@ -104,3 +104,21 @@ def test_report_before_evaluate_names_evaluate(known_run):
     with pytest.raises(errors.UserError, match="'evaluate'"):
         report.run(workdir=known_run.folder.root)
     assert not known_run.folder.report.exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (
+            lambda text: text.replace("mae_hu", "mea_hu"),
+            "scores.csv: damaged table; run 'evaluate'",
+        ),
+        (lambda text: text.splitlines()[0] + "\n", "scores.csv: no subject in it; run 'evaluate'"),
+    ],
+)
+def test_scores_that_were_cut_are_refused(known_run, damage, complaint):
+    evaluate.run(workdir=known_run.folder.root)
+    path = known_run.folder.scores_csv
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(errors.UserError, match=complaint):
+        report.run(workdir=known_run.folder.root)
