@@ -29,7 +29,7 @@ from multires_tf.measure import quality
 _INPUTS = ("mr", "ct", "mask")
 _ROLES = (*_INPUTS, "mr_body", "ct_body")
 # Raised whenever the same images and config would be prepared otherwise.
-_METHOD = 3
+_METHOD = 4
 
 
 @dataclasses.dataclass(frozen=True)

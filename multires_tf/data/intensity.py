@@ -8,12 +8,34 @@ from typing import Any, Literal
 import numpy as np
 
 from multires_tf import errors
+from multires_tf.data import masks
 
 # No tissue and no noise lies below: a scanner writes such values (-2000, -3024) where it has not
 # measured.
 PADDING_HU = -1100.0
 # The end of 12 bits: metal is brighter, and its streaks reach it.
 METAL_HU = 3071.0
+# Below it are single voxels: what an interpolation has overshot by.
+_NO_SIGNAL_PERCENTILE = 0.1
+
+
+def above_zero(mr: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns an MR in which zero means no signal, and what was taken off every voxel for that.
+
+    An MR with negative values was shifted: it holds z-scores, or was stored from -1024 on. Almost
+    the least of its values becomes zero. Exact zeros that reach its border stay zero; they were set
+    after the shift, where nothing is to be seen.
+
+    Args:
+      mr: (z, y, x) intensities; where none is negative they are returned as they are, with 0.
+    """
+    if not mr.min() < 0:
+        return mr, 0.0
+    blank = masks.zero_border(mr)
+    floor = min(0.0, float(np.percentile(mr[~blank], _NO_SIGNAL_PERCENTILE)))
+    raised = np.maximum(mr - np.float32(floor), 0, dtype=np.float32)
+    raised[blank] = 0
+    return raised, floor
 
 
 def percentile_range(

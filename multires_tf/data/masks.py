@@ -45,7 +45,7 @@ def mr_body(
     A limit keeps the threshold low where the field holds no air at all.
 
     Args:
-      mr: (z, y, x) intensities in any unit.
+      mr: (z, y, x) intensities in any unit, zero where there is no signal.
       spacing_mm: (z, y, x).
       outside: bool, same shape, voxels to leave out.
     """
@@ -53,10 +53,8 @@ def mr_body(
     low, high = np.percentile(mr[inside], (0.1, 99.0))
     if not high > low:
         return np.zeros(mr.shape, bool)
-    low = min(0.0, low)  # zero is no signal, unless the image was shifted
     unit = np.array(mr, np.float32)  # a copy, and then in place: of a whole body half a gigabyte
-    unit -= np.float32(low)
-    unit /= np.float32(high - low)
+    unit /= np.float32(high)
     np.clip(unit, 0, 1, out=unit)
     bright = (unit > min(_parting(unit[inside]), _MOST_AIR)) & inside
     del unit

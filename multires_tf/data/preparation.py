@@ -174,6 +174,7 @@ def prepare_mr(
     if not body.any():
         raise errors.UserError("the MR's body is gone on the prepared grid; give finer voxels")
     statistics = anatomy.statistics(unit, body, grid.spacing_mm)
+    low, high = low + mr.floor, high + mr.floor
     return PreparedMr(unit, field, body, grid, mr.source, low, high, statistics)
 
 

@@ -17,14 +17,16 @@ class Mr:
     """An MR as it came, and what is to be seen in it.
 
     Attributes:
-      image: in canonical orientation.
+      image: in canonical orientation; zero means no signal.
       source: grid of the image as it came.
+      floor: what that has in the place of zero.
       zero: bool (z, y, x), zeros that reach the border, where those mean that the field had ended.
       body: bool, same shape.
     """
 
     image: sitk.Image
     source: geometry.Geometry
+    floor: float
     zero: np.ndarray
     body: np.ndarray
 
@@ -74,13 +76,16 @@ def mr_in_its_own_frame(image: sitk.Image, *, zero_is_outside: bool) -> Mr:
     """
     source, image = geometry.of_image(image), geometry.canonical_image(image)
     mr = sitk.GetArrayViewFromImage(image)
+    own = geometry.of_image(image)
     zero = masks.zero_border(mr) if zero_is_outside else np.zeros(mr.shape, bool)
     if zero.all():
         raise errors.UserError("the MR is zero everywhere; give an image with a body")
-    body = masks.mr_body(mr, geometry.of_image(image).spacing_mm, outside=zero)
+    raised, floor = intensity.above_zero(mr)
+    image = image if raised is mr else geometry.to_image(raised, own)
+    body = masks.mr_body(raised, own.spacing_mm, outside=zero)
     if not body.any():
         raise errors.UserError("the MR shows no body; give a scan, not a mask or a map")
-    return Mr(image, source, zero, body)
+    return Mr(image, source, floor, zero, body)
 
 
 def ct_in_its_own_frame(

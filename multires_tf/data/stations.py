@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from multires_tf import errors
-from multires_tf.data import geometry, masks, resampling
+from multires_tf.data import geometry, intensity, masks, resampling
 
 _NAME = re.compile(r"mr_station(\d+)(\..+)?")
 # Of the body's intensities in the overlap; the tails are noise, vessels and artefacts.
@@ -149,7 +149,7 @@ def _check_order(spans: Sequence[tuple[Path, float, float]]) -> None:
 
 
 def fuse(images: Sequence[tuple[Path, sitk.Image]]) -> sitk.Image:
-    """Fuses stations into one float32 volume in the unit of the first.
+    """Fuses stations into one float32 volume in the unit of the lowest; zero is no signal in it.
 
     Neighbours are brought to one scale by the percentiles that the body has in their overlap, and
     blended across it by a raised cosine. Voxels which one of them has not measured (its field ended
@@ -186,8 +186,10 @@ def _place(path: Path, image: sitk.Image, grid: geometry.Geometry) -> _Station:
         size=(own.size[0], *grid.size[1:]),
         origin_mm=tuple(grid.position_mm((0, 0, first)).tolist()),
     )
-    zero = masks.zero_border(sitk.GetArrayViewFromImage(image))
-    measured = resampling.resample_mask(~zero, own, slab, share=0.999)
+    mr = sitk.GetArrayViewFromImage(image)
+    measured = resampling.resample_mask(~masks.zero_border(mr), own, slab, share=0.999)
+    raised, _ = intensity.above_zero(mr)
+    image = image if raised is mr else geometry.to_image(raised, own)
     array = resampling.resample(image, slab, fill=0.0)
     if not measured.any():
         raise errors.UserError(f"{path}: is zero everywhere; give a station with a body in it")

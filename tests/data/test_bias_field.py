@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import bias_field, geometry, masks
+from multires_tf.data import bias_field, geometry, masks, scans
 from multires_tf.data.phantom import subject
 
 SPACING_MM = (5.0, 5.0, 5.0)
@@ -47,6 +47,14 @@ def test_an_image_without_a_field_stays_as_it_is(phantom):
 def test_the_field_does_not_depend_on_the_image_s_unit(phantom, estimated):
     mr, _, _ = phantom
     np.testing.assert_allclose(estimate(mr * 0.01), estimated, rtol=0.01)
+
+
+def test_nor_on_where_its_zero_lies(phantom, estimated):
+    mr, _, _ = phantom
+    own = scans.mr_in_its_own_frame(image_of((mr - mr.mean()) / mr.std()), zero_is_outside=True)
+    found = bias_field.estimate(own.image, own.body)
+    inside = masks.mr_body(mr, SPACING_MM)
+    np.testing.assert_allclose(found[inside], estimated[inside], rtol=0.02)
 
 
 def test_a_body_too_small_to_tell_is_left_alone():

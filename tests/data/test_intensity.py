@@ -21,6 +21,28 @@ def test_no_body_and_no_contrast_are_refused():
         intensity.percentile_range(np.ones(5), np.ones(5, bool), (0, 100))
 
 
+def test_an_mr_that_was_shifted_gets_its_zero_back():
+    mr = np.arange(1, 1001, dtype=np.int16).reshape(10, 10, 10)
+    assert intensity.above_zero(mr)[0] is mr
+    raised, floor = intensity.above_zero(mr - 1024)
+    assert floor == pytest.approx(-1023, abs=1)  # the thousandth part of a thousand voxels
+    assert np.allclose(raised, np.maximum(mr - 1024 - floor, 0), atol=1e-3)
+    mr = np.where(mr > 400, mr, 0) - 700.0
+    mr[mr == -700] = 0  # what is blanked after the shift is no signal, though it lies above some
+    raised, floor = intensity.above_zero(mr)
+    assert floor == pytest.approx(-299, abs=1)
+    assert np.all(raised[:4] == 0) and raised.max() == pytest.approx(599, abs=1)
+
+
+def test_what_an_interpolation_has_overshot_by_is_no_shift():
+    mr = np.arange(0, 8000, dtype=np.float32).reshape(20, 20, 20)
+    mr[10, 10, 10] = -300
+    raised, floor = intensity.above_zero(mr)
+    assert floor == 0 and raised[10, 10, 10] == 0
+    mr[10, 10, 10] = 0
+    assert np.array_equal(raised, mr)
+
+
 def test_mr_is_mapped_to_the_unit_and_clipped():
     unit = intensity.mr_to_unit(np.array([0, 100, 150, 200, 900], np.int16), 100, 200)
     assert unit.tolist() == [0, 0, 0.5, 1, 1]

@@ -47,6 +47,15 @@ def test_the_range_of_the_body_becomes_0_to_1():
     assert made.grid == made.source == GRID
 
 
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, -1024.0), (0.02, -3.0)])
+def test_an_mr_that_was_shifted_is_prepared_like_the_one_that_was_not(scale, shift):
+    mr = mr_array()
+    made, shifted = prepared(mr), prepared(mr * scale + shift)
+    assert (shifted.low, shifted.high) == pytest.approx((100 * scale + shift, 200 * scale + shift))
+    assert np.array_equal(shifted.body, made.body)
+    assert shifted.unit == pytest.approx(made.unit, abs=1e-4)
+
+
 def test_padding_is_outside_the_field_and_does_not_move_the_range():
     mr = mr_array()
     mr[:, :, :9] = 0  # through the body

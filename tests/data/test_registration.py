@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from multires_tf import errors
 from multires_tf.data import alignment, geometry, preparation, registration, scans
 from multires_tf.data.phantom import subject
 
@@ -137,6 +138,17 @@ def test_a_pair_without_a_common_voxel_is_flagged_not_a_failure():
     assert found.transform is None
     assert len(found.flags) == 3
     assert found.before.mutual_information is None
+
+
+def test_a_body_that_vanishes_on_the_grid_of_comparison_is_told():
+    thin = geometry.to_image(
+        np.pad(np.full((2, 4, 4), 100, np.float32), ((3, 3), (20, 20), (20, 20))),
+        geometry.Geometry((8, 44, 44), (0.3,) * 3, (0.0,) * 3, (1, 0, 0, 0, 1, 0, 0, 0, 1)),
+    )
+    body = sitk.GetArrayViewFromImage(thin) > 0
+    side = alignment.Side(thin, body, np.ones(body.shape, bool))
+    with pytest.raises(errors.UserError, match="the MR's body is smaller than 4 mm; correct its"):
+        alignment.Pair.of(side, side)
 
 
 def test_an_aligned_pair_measures_as_such():

@@ -45,6 +45,17 @@ def test_stations_of_different_gain_give_back_the_whole(tmp_path, turned):
     assert ratio == pytest.approx(np.full(GRID.size, ratio[0, 0, 0]), rel=1e-3)
 
 
+def test_stations_that_were_shifted_each_by_itself(tmp_path):
+    parts = [cut(20, 40), cut(0, 24, gain=0.7)]
+    shifted = [sitk.Subtract(part, float(10 * k)) for k, part in enumerate(parts, 30)]
+    plain, image = (
+        sitk.GetArrayFromImage(fused(*own, tmp_path=tmp_path)) for own in (parts, shifted)
+    )
+    body = RADIUS < 9
+    ratio = image[body] / plain[body]
+    assert ratio == pytest.approx(np.full(ratio.size, np.median(ratio)), rel=0.02)
+
+
 def test_what_one_station_has_not_measured_comes_from_the_other(tmp_path):
     holed = WHOLE.copy()
     holed[:, :, :7] = 0  # its field is narrower
