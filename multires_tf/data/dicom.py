@@ -94,31 +94,34 @@ def read(folder: Path, *, series: str | None = None, modality: str | None = None
     """
     found = slices(folder, series=series, modality=modality)
     if found[0].frame is None:
-        rows = [_pixels(one.path) for one in found]
+        rows = [_pixels(one) for one in found]
     else:
         counts = collections.Counter(one.path for one in found)
         stored = {path: _frames(path) for path in counts}
         for path, count in counts.items():
             if len(stored[path]) != count:
                 raise _damaged(path)
-        rows = [
-            stored[one.path][one.frame] * np.float32(one.slope) + np.float32(one.intercept)
-            for one in found
-        ]
+        rows = [_rescaled(stored[one.path][one.frame], one) for one in found]
     return geometry.to_image(np.stack(rows), grid_of(found))
 
 
-def _pixels(path: Path) -> np.ndarray:
+def _rescaled(stored: np.ndarray, one: Slice) -> np.ndarray:
+    return stored * np.float32(one.slope) + np.float32(one.intercept)
+
+
+def _pixels(one: Slice) -> np.ndarray:
     """Returns a plain file's pixels, rescaled, float32 (y, x)."""
+    if one.inverse:  # ITK would turn the values around as well
+        return _rescaled(_frames(one.path)[0], one)
     try:
-        pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32))
+        pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(one.path), sitk.sitkFloat32))
     except RuntimeError:
-        raise _damaged(path) from None
+        raise _damaged(one.path) from None
     return pixels.reshape(pixels.shape[-2:])
 
 
 def _frames(path: Path) -> np.ndarray:
-    """Returns an enhanced file's stored values, float32 (frame, y, x)."""
+    """Returns a file's stored values, float32 (frame, y, x)."""
     with errors.reading(path), dicom_headers.UNCHECKED:
         try:
             pixels = pydicom.dcmread(path).pixel_array

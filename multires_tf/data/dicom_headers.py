@@ -20,8 +20,10 @@ import pydicom
 from multires_tf import errors
 
 _NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_SCALE = ("RescaleSlope", "RescaleIntercept")
 _TAGS = [
     *_NEEDED,
+    *_SCALE,
     "Modality",
     "SeriesInstanceUID",
     "SeriesDescription",
@@ -30,6 +32,7 @@ _TAGS = [
     "Rows",
     "Columns",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "NumberOfFrames",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
@@ -124,7 +127,8 @@ class Slice:
       orientation: 6 direction cosines: along a row (index x), then along a column (index y).
       pixel_mm: distance of rows and of columns.
       size: rows and columns.
-      slope, intercept: of an enhanced file's stored values; ITK applies those of plain files.
+      slope, intercept: of its stored values.
+      inverse: shown with the darkest as the brightest, which changes no value.
     """
 
     path: Path
@@ -137,6 +141,7 @@ class Slice:
     size: tuple[int, int]
     slope: float
     intercept: float
+    inverse: bool
 
     @property
     def normal(self) -> np.ndarray:
@@ -215,7 +220,7 @@ def _slices(path: Path, data: pydicom.Dataset) -> Iterator[Slice]:
             raise _NoSliceError(
                 f"{path}: many frames without their positions; export it as single slices"
             )
-        yield _slice(path, data, None, {name: data.get(name) for name in _NEEDED})
+        yield _slice(path, data, None, {name: data.get(name) for name in (*_NEEDED, *_SCALE)})
         return
     shared = data.get("SharedFunctionalGroupsSequence")
     for index, frame in enumerate(frames):
@@ -269,4 +274,5 @@ def _slice(path: Path, data: pydicom.Dataset, frame: int | None, values: dict) -
         size=(int(data.Rows), int(data.Columns)),
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
+        inverse=data.get("PhotometricInterpretation") == "MONOCHROME1",
     )

@@ -34,6 +34,11 @@ def test_slices_are_sorted_rescaled_and_placed(tmp_path):
     assert dicom.header(tmp_path) == expected
 
 
+def test_slices_that_are_shown_inverted_keep_their_values(tmp_path):
+    write_series(tmp_path, PhotometricInterpretation="MONOCHROME1")
+    assert np.array_equal(sitk.GetArrayFromImage(dicom.read(tmp_path)), STORED * 2.0 - 1000)
+
+
 def test_sagittal_slices_become_canonical(tmp_path):
     # Rows run to the feet, columns to the back; slices step to the right, along minus x.
     write_series(tmp_path, orientation=SAGITTAL, step_mm=(-3.0, 0.0, 0.0))

@@ -130,3 +130,42 @@ def test_an_image_without_geometry_is_refused(tmp_path, suffix):
     path.write_bytes(gzip.compress(content) if zipped else content)
     with pytest.raises(errors.UserError, match=rf"mr{suffix}: does not say where .* convert it"):
         images.read(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "found", "instead", "complaint"),
+    [
+        (".mha", rb"ElementSpacing[^\n]*\n", b"", r"where its voxels lie \(no ElementSpacing\)"),
+        (".mha", rb"Offset[^\n]*\n", b"", r"where its voxels lie \(no Offset\)"),
+        (".mha", rb"LOCAL", b"voxels.raw", r"in another file; convert it to a \.mha"),
+        (".nrrd", rb"space origin[^\n]*\n", b"", r"where its voxels lie \(no space origin\)"),
+        (".nrrd", rb"space: [^\n]*", b"space dimension: 3", r"its voxels lie \(no space\)"),
+        (".nrrd", rb"left-posterior-superior", b"scanner-xyz", "space is scanner-xyz, not a pat"),
+        (".nrrd", rb"(?=encoding: )", b"data file: voxels.raw\n", r"in another file; .* \.nrrd"),
+    ],
+)
+def test_a_text_header_that_leaves_something_to_guess_is_refused(
+    tmp_path, suffix, found, instead, complaint
+):
+    path = tmp_path / f"mr{suffix}"
+    images.write(RAMP, path, grid=GRID)
+    header = re.sub(found, instead, path.read_bytes(), count=1)
+    (tmp_path / "voxels.raw").write_bytes(RAMP.tobytes())
+    path.write_bytes(re.sub(rb"CompressedData[^\n]*\n|gzip", _uncompressed, header))
+    with pytest.raises(errors.UserError, match=f"mr{suffix}: .*{complaint}"):
+        images.check_header(path)
+
+
+def _uncompressed(found):
+    return b"raw" if found[0] == b"gzip" else b""
+
+
+@pytest.mark.parametrize("space", [b"RAS", b"right-anterior-superior"])
+def test_a_patient_s_other_spaces_are_turned_into_ours(tmp_path, space):
+    path = tmp_path / "mr.nrrd"
+    images.write(RAMP, path, grid=GRID)
+    path.write_bytes(path.read_bytes().replace(b"left-posterior-superior", space))
+    turned = geometry.of_image(images.read(path))
+    x, y, z = GRID.origin_mm
+    assert turned.origin_mm == (-x, -y, z)
+    assert np.array_equal(np.diag([-1, -1, 1]) @ GRID.matrix, turned.matrix)
