@@ -62,9 +62,10 @@ class Preparer:
         """Reads a subject's images and checks all that can be wrong with them.
 
         Raises:
-            errors.UserError: as `images.read`; no CT, a CT not in HU, fields that do not overlap.
+            errors.UserError: as `images.read`; no CT, a CT not in HU, fields that do not overlap, a
+                mask without a voxel in the CT.
         """
-        self._headers(one)
+        _, ct_grid = self._headers(one)
         assert one.ct is not None
         loaded = {
             "mr": images.read(one.mr, series=self.series, modality="MR"),
@@ -73,24 +74,41 @@ class Preparer:
         images.check_ct_hu(loaded["ct"], one.ct)
         if one.mask is not None:
             loaded["mask"] = images.read(one.mask)
+            if not scans.given_body(loaded["mask"], geometry.canonical(ct_grid)).any():
+                reason = f"no voxel above 0 in the field of {one.ct.name}"
+                raise errors.UserError(f"{one.mask}: {reason}; give a mask in the CT's frame")
         return loaded
 
     def find_landmarks(
         self, training: Sequence[cohort.Subject], *, faults: dict[str, str] | None = None
-    ) -> None:
+    ) -> bool:
         """Writes the landmarks of the training subjects' MR, if the config asks for them.
 
-        Those that are there stay: a run that goes on, or NiftyNet's own.
+        Those that are there stay: a run that goes on, or NiftyNet's own. Only what a prepare that
+        was cut short has made of other subjects or images, or otherwise, is made anew.
 
         Args:
             faults: gets {subject: what is wrong with its MR} instead of an error, where given.
 
+        Returns:
+            Whether they were written.
+
         Raises:
             errors.UserError: an MR shows no body.
         """
-        settings = self.config.intensity
-        if settings.mr_landmarks == "none" or self.folder.landmarks.exists():
-            return
+        settings, path = self.config.intensity, self.folder.landmarks
+        if settings.mr_landmarks == "none" or (path.exists() and self.folder.config.exists()):
+            return False
+        made = {
+            "training": {one.subject: images.fingerprint(one.mr) for one in training},
+            "intensity": strict.plain(settings),
+            "series": self.series and checksums.of_text(self.series),
+        }
+        note = self.folder.landmarks_made
+        if path.exists():
+            known = runfolder.read_json(note, "prepare") if note.exists() else {}
+            if known.get("landmarks") != nyul.read(path).tolist() or known.get("made") == made:
+                return False
         found = []
         for one in progress.bar(training, words="landmarks"):
             try:
@@ -102,8 +120,12 @@ class Preparer:
                 faults[one.subject] = str(error)
         if not found:
             reason = "no training subject's MR can be used for landmarks"
-            raise errors.UserError(f"{self.folder.landmarks}: {reason}; name others for training")
-        nyul.write(self.folder.landmarks, nyul.landmarks(found))
+            raise errors.UserError(f"{path}: {reason}; name others for training")
+        standard = nyul.landmarks(found)
+        # The note first: landmarks without one are a person's.
+        runfolder.write_json(note, {"landmarks": standard.tolist(), "made": made})
+        nyul.write(path, standard)
+        return True
 
     def prepare(self, one: cohort.Subject) -> None:
         """Writes a subject's stores, its registration and its picture, unless they are there.

@@ -44,6 +44,11 @@ class RunFolder:
         return self.root / "landmarks.txt"
 
     @property
+    def landmarks_made(self) -> pathlib.Path:
+        """What the landmarks were made of, where `prepare` has made them."""
+        return self.root / "landmarks.json"
+
+    @property
     def checkpoints(self) -> pathlib.Path:
         return self.root / "checkpoints"
 

@@ -107,7 +107,11 @@ def ct_in_its_own_frame(
     measured = intensity.measured(ct_hu, padding=padding, metal=metal)
     if body is None:
         return Ct(image, masks.ct_body(ct_hu, own.spacing_mm), measured)
-    given = geometry.canonical_image(body)
-    mask = sitk.GetArrayViewFromImage(given) > 0
-    mask = resampling.resample_mask(mask, geometry.of_image(given), own, share=0.5)
-    return Ct(image, mask, measured)
+    return Ct(image, given_body(body, own), measured)
+
+
+def given_body(body: sitk.Image, grid: geometry.Geometry) -> np.ndarray:
+    """Returns a given mask, above 0 in an image of any grid, on a CT's grid; bool (z, y, x)."""
+    image = geometry.canonical_image(body)
+    mask = sitk.GetArrayViewFromImage(image) > 0
+    return resampling.resample_mask(mask, geometry.of_image(image), grid, share=0.5)

@@ -6,18 +6,14 @@ import collections
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multires_tf import config as configs
 from multires_tf import errors, parallel, preparer, runfolder, runtime
-from multires_tf.data import cohort, registration
+from multires_tf.data import cohort, flags
 from multires_tf.measure import quality_page
 
-# Between the flags of a subject.
-_BETWEEN_FLAGS = "; "
-# Of a subject that only --keep_going has put into the split none, so that it is drawn once mended.
-_LEFT_OUT = "left out by prepare"
 # What came of a subject's registration.
 Record = dict[str, Any]
 
@@ -34,7 +30,8 @@ def run(
 ) -> list[str]:
     """Prepares every subject of a cohort; a run that was cut short is continued.
 
-    All images are read and checked before anything is written.
+    All images are read and checked before anything is written; what only the work itself shows (no
+    body in an MR, or none that both images share) ends it with whole subjects written.
 
     Args:
         workdir: run folder to fill.
@@ -54,10 +51,11 @@ def run(
     folder = runfolder.RunFolder(workdir)
     _check_folder(workdir, data)
     _check_config(folder, config)
-    faults: dict[str, str] = {}
-    subjects = cohort.discover(data, faults=faults if keep_going else None)
+    problems: dict[str, str] = {}
+    subjects = cohort.discover(data, faults=problems if keep_going else None)
+    subjects = _with_rows(subjects, problems, _earlier(folder))
     chosen = preparer.Preparer(folder, config, series)
-    todo = [one for one in subjects if not chosen.is_done(one)]
+    todo = [one for one in subjects if one.subject not in problems and not chosen.is_done(one)]
     if scheduler is not None:
         chosen = chosen.absolute()
         todo = [one.absolute() for one in todo]
@@ -68,18 +66,19 @@ def run(
         keep_going=keep_going,
         scheduler=scheduler,
     )
-    problems = {
-        one.subject: words for one, words in side_by_side(todo, chosen.check, words="check")
-    }
-    if len(problems) == len(subjects):
-        first = next(iter((problems | faults).values()))
+    found = side_by_side(todo, chosen.check, words="check")
+    problems |= {one.subject: words for one, words in found}
+    if all(one.subject in problems for one in subjects):
+        first = next(iter(problems.values()))
         raise errors.UserError(f"{data}: no subject can be used; {first}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
         before = _earlier_splits(chosen)
         placed = _with_splits(before, subjects, problems, config)
         training = [one for one in placed if one.split == "train"]
-        chosen.find_landmarks(training, faults=problems if keep_going else None)
+        faults = problems if keep_going else None
+        if chosen.find_landmarks(training, faults=faults):
+            todo = [one for one in subjects if not chosen.is_done(one)]
         todo = [one for one in todo if one.subject not in problems]
         found = side_by_side(todo, chosen.prepare, words="prepare")
         problems |= {one.subject: words for one, words in found}
@@ -87,14 +86,27 @@ def run(
             subjects = [_left_out(one) if one.subject in problems else one for one in placed]
         else:
             subjects = _with_splits(before, subjects, problems, config)
-        mendable = {name for name in problems if before.get(name) != "none"}
-        subjects = _write(chosen, subjects, mendable)
+        marks = {
+            name: flags.left_out(before.get(name, ""))
+            for name in problems
+            if before.get(name) != "none"
+        }
+        subjects = _write(chosen, subjects, marks)
     lines = _lines(folder, subjects, problems)
-    left_out = {**problems, **faults}
-    if left_out:
-        lines += [f"left out: {name}: {left_out[name]}" for name in sorted(left_out)]
+    if problems:
+        lines += [f"left out: {name}: {problems[name]}" for name in sorted(problems)]
         raise errors.PartlyDone(lines)
     return lines
+
+
+def _with_rows(
+    subjects: Sequence[cohort.Subject],
+    faults: Mapping[str, str],
+    earlier: Sequence[cohort.Subject],
+) -> list[cohort.Subject]:
+    """Adds the run's own rows of subjects whose folders are faulty, lest their splits be lost."""
+    found = [*subjects, *(one for one in earlier if one.subject in faults)]
+    return sorted(found, key=lambda one: one.subject) if faults else found
 
 
 def _check_folder(workdir: pathlib.Path, data: pathlib.Path) -> None:
@@ -126,15 +138,15 @@ def _earlier(folder: runfolder.RunFolder) -> list[cohort.Subject]:
 def _earlier_splits(chosen: preparer.Preparer) -> dict[str, str]:
     """Returns what stays of the run's own cohort: splits once drawn, and those a person has set.
 
-    A subject that was left out has the split none as well, but nobody wanted that: it is marked,
-    and nothing is prepared of it where it was left out before there were marks.
+    A subject that was left out has the split none as well, but nobody wanted that: its mark says
+    what it was in, and nothing is prepared of it where it was left out before there were marks.
     """
     kept = {}
     for one in _earlier(chosen.folder):
-        if one.split in cohort.DRAWN_SPLITS or (
-            one.split == "none" and _LEFT_OUT not in _flags(one) and chosen.has_stores(one)
-        ):
-            kept[one.subject] = one.split
+        split = flags.split_before(one.flags)
+        split = one.split if split is None else split
+        if split in cohort.DRAWN_SPLITS or (split == "none" and chosen.has_stores(one)):
+            kept[one.subject] = split
     return kept
 
 
@@ -157,46 +169,30 @@ def _left_out(one: cohort.Subject) -> cohort.Subject:
 
 
 def _write(
-    chosen: preparer.Preparer, subjects: Sequence[cohort.Subject], mendable: Set[str]
+    chosen: preparer.Preparer, subjects: Sequence[cohort.Subject], marks: Mapping[str, str]
 ) -> list[cohort.Subject]:
     """Writes the config, the cohort with its flags, which it returns, and the page.
 
     Args:
-        mendable: subjects that were left out, by nobody's wish.
+        marks: flags of the subjects that were left out, by nobody's wish.
     """
     folder = chosen.folder
     records = {one.subject: chosen.record(one) for one in subjects}
-    earlier = {one.subject: _flags(one) for one in _earlier(folder)}
+    earlier = {one.subject: one.flags for one in _earlier(folder)}
     flagged = []
     for one in subjects:
-        flags = [*_flags(one), *earlier.get(one.subject, ())]
-        marks = [_LEFT_OUT] if one.subject in mendable else []
-        flagged.append(_with_flags(one, flags, marks, records[one.subject]))
+        # Those of an earlier prepare are replaced by those of this one; what people noted stays.
+        noted = [*flags.by_people(one.flags), *flags.by_people(earlier.get(one.subject, ""))]
+        record = records[one.subject]
+        noted += [marks[one.subject]] if one.subject in marks else []
+        noted += record["flags"] if record else []
+        flagged.append(dataclasses.replace(one, flags=flags.write(noted)))
     # What was trained refers to the config that is there; otherwise ours is the one.
     if not folder.checkpoints.exists():
         runfolder.write_text(folder.config, configs.dump(chosen.config))
     cohort.write(folder.cohort, flagged)
     _write_page(chosen, flagged, records)
     return flagged
-
-
-def _flags(one: cohort.Subject) -> list[str]:
-    return [flag for flag in one.flags.split(_BETWEEN_FLAGS) if flag]
-
-
-def _with_flags(
-    one: cohort.Subject, noted: Sequence[str], marks: Sequence[str], record: Record | None
-) -> cohort.Subject:
-    """Replaces the flags of an earlier prepare by those of this one; what people noted stays.
-
-    Args:
-        noted: in the given cohort and in the run's own.
-        marks: of this prepare.
-        record: of the registration, which may want a person to look at the subject.
-    """
-    by_people = [flag for flag in noted if registration.REFUSED not in flag and flag != _LEFT_OUT]
-    flags = [*by_people, *marks, *(record["flags"] if record else ())]
-    return dataclasses.replace(one, flags=_BETWEEN_FLAGS.join(dict.fromkeys(flags)))
 
 
 def _write_page(
@@ -223,7 +219,7 @@ def _lines(
     lacking = [split for split in cohort.DRAWN_SPLITS if not counts[split]]
     return [
         f"{folder.cohort}: {len(subjects)} subjects ({shares})",
-        f"{folder.volumes}: {len(subjects) - len(problems)} prepared",
+        f"{folder.volumes}: {sum(one.subject not in problems for one in subjects)} prepared",
         f"{folder.qa / 'index.html'}: all of them to look at, the worst first",
         *([f"flagged, look at them: {', '.join(flagged)}"] if flagged else []),
         *(f"no subject in split '{split}': name one in the cohort" for split in lacking),

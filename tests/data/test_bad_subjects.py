@@ -263,6 +263,23 @@ def apart(b):
     images.write(CT_HU, b / "ct.nii.gz", grid=far)
 
 
+def _with_mask(b, mask, grid=GRID):
+    images.write(mask.astype(np.uint8), b / "body.nii.gz", grid=grid)
+    rows = ("a,a/mr.nii.gz,a/ct.nii.gz,", "b,b/mr.nii.gz,b/ct.nii.gz,b/body.nii.gz", "")
+    (b.parent / "cohort.csv").write_text("\n".join(("subject,mr,ct,mask", *rows)))
+
+
+@case("b/body.nii.gz: no voxel above 0 in the field of ct.nii.gz", "in the CT's frame")
+def mask_apart(b):
+    far = geometry.Geometry(GRID.size, GRID.spacing_mm, (0.0, 0.0, 900.0), GRID.direction)
+    _with_mask(b, BODY, far)
+
+
+@case("b/body.nii.gz: all voxels are 0", "something in it")
+def mask_empty(b):
+    _with_mask(b, BODY & False)
+
+
 # Roles
 
 

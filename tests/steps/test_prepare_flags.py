@@ -88,16 +88,40 @@ def test_the_given_cohort_s_split_is_above_the_run_s(data, tmp_path):
 @pytest.mark.parametrize("stores_are_left", [False, True])
 def test_a_subject_that_was_left_out_is_drawn_once_it_is_mended(data, tmp_path, stores_are_left):
     run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
+    before = {}
     if stores_are_left:
         prepare.run(workdir=run, config=pairs.config(), data=data)
+        before = {name: one.split for name, one in _read(table).items()}
     images.write(pairs.CT_HU + np.int16(1000), data / "001" / "ct.nii.gz", grid=pairs.GRID)
-    with pytest.raises(errors.PartlyDone) as partly:
-        prepare.run(workdir=run, config=pairs.config(), data=data, keep_going=True)
+    for _ in range(2):
+        with pytest.raises(errors.PartlyDone) as partly:
+            prepare.run(workdir=run, config=pairs.config(), data=data, keep_going=True)
     one = _read(table)["001"]
-    assert (one.split, one.flags) == ("none", "left out by prepare")
+    was = f" (was {before['001']})" if stores_are_left else ""
+    assert (one.split, one.flags) == ("none", f"left out by prepare{was}")
     assert not [line for line in partly.value.lines if line.startswith("flagged")]
     images.write(pairs.CT_HU, data / "001" / "ct.nii.gz", grid=pairs.GRID)
     prepare.run(workdir=run, config=pairs.config(), data=data)
-    one = _read(table)["001"]
-    assert one.split in cohort.DRAWN_SPLITS
-    assert one.flags == ""
+    after = _read(table)
+    assert after["001"].split in cohort.DRAWN_SPLITS
+    assert after["001"].flags == ""
+    assert not before or {name: one.split for name, one in after.items()} == before
+
+
+def test_a_subject_whose_folder_is_faulty_keeps_its_row(data, tmp_path):
+    run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    _edit(table, "001", flags="arms cut off")
+    before = _read(table)
+    (data / "001" / "mr.nii").touch()  # two candidates for its MR
+    for _ in range(2):
+        with pytest.raises(errors.PartlyDone) as partly:
+            prepare.run(workdir=run, config=pairs.config(), data=data, keep_going=True)
+        assert partly.value.lines[0].endswith(", 1 none)")
+        assert partly.value.lines[1].endswith(": 3 prepared")
+        one = _read(table)["001"]
+        mark = f"left out by prepare (was {before['001'].split})"
+        assert (one.split, one.flags) == ("none", f"arms cut off; {mark}")
+    (data / "001" / "mr.nii").unlink()
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    assert _read(table) == before

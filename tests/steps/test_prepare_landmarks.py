@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 
@@ -13,6 +14,8 @@ import pytest
 from multires_tf import errors, intake, runfolder
 from multires_tf.data import cohort, images, store
 from multires_tf.steps import prepare
+
+SETS = ("intensity.mr_landmarks=nyul", "cohort.split=[1, 1, 2]")
 
 
 def test_landmarks_are_those_of_the_training_subjects_and_are_kept(data, tmp_path):
@@ -36,6 +39,35 @@ def test_landmarks_are_those_of_the_training_subjects_and_are_kept(data, tmp_pat
     folder.landmarks.write_text("mr " + " ".join(str(n * n / 1.44) for n in range(13)) + "\n")
     prepare.run(workdir=tmp_path / "run", config=wanted, data=data)
     assert (folder.volume("000", "mr") / ".zattrs").stat().st_ino != before
+
+
+@pytest.mark.parametrize("change", ["nothing", "seed", "image", "percentiles"])
+def test_landmarks_of_a_killed_prepare_are_those_of_what_it_is_now(
+    data, tmp_path, monkeypatch, change
+):
+    wanted = pairs.config(*SETS)
+    folder = runfolder.RunFolder(tmp_path / "run")
+    monkeypatch.setattr(prepare, "_write", lambda *_: 1 / 0)  # dies before the config is written
+    with pytest.raises(ZeroDivisionError):
+        prepare.run(workdir=folder.root, config=wanted, data=data)
+    monkeypatch.undo()
+    before = folder.landmarks.read_text()
+    (training,) = json.loads(folder.landmarks_made.read_text())["made"]["training"]
+    if change == "image":
+        mr = images.read(data / training / "mr.nii.gz")
+        images.write(mr**2, data / training / "mr.nii.gz")
+    if change == "percentiles":
+        wanted = pairs.config("intensity.mr_percentiles=[2, 98]", *SETS)
+    if change == "seed":
+        wanted = pairs.config("seed=5", *SETS)
+    prepare.run(workdir=folder.root, config=wanted, data=data)
+    prepare.run(workdir=tmp_path / "fresh", config=wanted, data=data)
+    fresh = runfolder.RunFolder(tmp_path / "fresh")
+    assert folder.landmarks.read_text() == fresh.landmarks.read_text()
+    assert (folder.landmarks.read_text() == before) == (change in ("nothing", "percentiles"))
+    for name in ("000", "001", "002", "003"):
+        ours, theirs = (store.open_pyramid(one.volume(name, "mr")) for one in (folder, fresh))
+        assert np.array_equal(ours.read_all(), theirs.read_all())
 
 
 def test_a_training_mr_without_a_body_gives_no_landmarks_and_moves_no_other(data, tmp_path):
