@@ -172,16 +172,25 @@ def subjects(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> l
     Raises:
         errors.UserError: nothing was prepared, or the split has no subject.
     """
-    from multires_tf.data import cohort
-
-    found = cohort.read(run.need(run.cohort, "prepare"))
-    names = [one.subject for one in found if one.split == split and (flagged or not one.flags)]
-    if not names and any(one.split == split for one in found):
+    found = _in_split(run, split)
+    names = [one.subject for one in found if flagged or not one.flags]
+    if not names and found:
         advice = "look at them in qa, then set sampling.use_flagged or mend the pairs"
         raise errors.UserError(f"{run.cohort}: all subjects in '{split}' are flagged; {advice}")
     if not names:
         raise errors.UserError(f"{run.cohort}: no subject in split '{split}'; name one there")
     return names
+
+
+def flagged(run: runfolder.RunFolder, split: str) -> list[str]:
+    """Names of the subjects of one split that the cohort flags."""
+    return [one.subject for one in _in_split(run, split) if one.flags]
+
+
+def _in_split(run: runfolder.RunFolder, split: str) -> list[Any]:
+    from multires_tf.data import cohort
+
+    return [one for one in cohort.read(run.need(run.cohort, "prepare")) if one.split == split]
 
 
 def volumes(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> list[Any]:

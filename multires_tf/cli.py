@@ -12,6 +12,13 @@ from absl import app
 from multires_tf import config, door
 
 _PROGRAM = "multires-tf"
+# What to do where a verb had not enough memory.
+_LESS_MEMORY = {
+    "prepare": "give a smaller --memory, or coarser voxels (spacing_mm)",
+    "train": "make sampling.batch, sampling.tile or predict.tile smaller, or set train.recompute or"
+    " a mixed train.precision, and run 'prepare' with that config",
+    "predict": "give --memory with what is free, or a smaller --tile",
+}
 
 
 def main() -> None:
@@ -27,6 +34,7 @@ def _run(chosen: argparse.Namespace) -> int:
         program=_PROGRAM,
         task=verb,
         folder=arguments.get("workdir"),
+        **({"less_memory": _LESS_MEMORY[verb]} if verb in _LESS_MEMORY else {}),
     )
 
 

@@ -96,7 +96,12 @@ def dump(config: Config) -> str:
 
 
 def need_prepared(
-    path: pathlib.Path, config: Config, sections: Sequence[str] = (), *, place: str = "--workdir"
+    path: pathlib.Path,
+    config: Config,
+    sections: Sequence[str] = (),
+    *,
+    place: str = "--workdir",
+    trained: bool = True,
 ) -> None:
     """Refuses a config other than the one that a run folder was prepared with.
 
@@ -105,12 +110,16 @@ def need_prepared(
         config: that is asked for.
         sections: compares only these top-level keys, if any are given.
         place: the flag that names the folder.
+        trained: whether something depends on all of the folder's config, not on `PREPARED` alone.
 
     Raises:
         errors.UserError: a key differs; or as `parse`.
     """
-    if difference := first_difference(config, parse(path), sections):
+    theirs = parse(path)
+    if difference := first_difference(config, theirs, sections):
         advice = f"use the same config, or another {place}"
+        if not trained and not first_difference(config, theirs, PREPARED):
+            advice = "run 'prepare' with this config (what is prepared stays), or use the same one"
         raise errors.UserError(f"{path}: was prepared with {difference}; {advice}")
 
 

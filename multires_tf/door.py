@@ -23,6 +23,7 @@ _DISK = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "no permission to read or write here; choose another place or ask its owner",
     errno.EPERM: "no permission to read or write here; choose another place or ask its owner",
+    errno.EEXIST: "a file lies where a folder should be; move it away",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
     errno.EFBIG: f"the file grew beyond the allowed size; {_AGAIN}",
 }
@@ -67,6 +68,7 @@ def answer(
     program: str = "",
     task: str = "the experiment",
     folder: pathlib.Path | None = None,
+    less_memory: str = "do less at a time, or use a machine with more",
 ) -> int:
     """Works, and says what there is to say: lines on stdout, a complaint in one line on stderr.
 
@@ -75,6 +77,7 @@ def answer(
         program: that complaints begin with.
         task: what has failed where nobody foresaw it.
         folder: the run folder, whose log then gets the traceback.
+        less_memory: the remedy where there was not enough memory.
 
     Returns:
         The exit code: 0; 1 where something outside ended the work, or it is done in part; 2 where
@@ -97,9 +100,19 @@ def answer(
     except Exception as error:  # the last resort: users get a line, the log gets the traceback
         if isinstance(error, OSError) and error.errno in _DISK:
             return _complain(f"{error.filename or task}: {_DISK[error.errno]}", 2, program)
+        if _is_out_of_memory(error):
+            return _complain(f"{task}: not enough memory; {less_memory}", 2, program)
         line = f"{task} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return _complain(line + _logged(folder), 1, program)
     return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy, TensorFlow or JAX say so; by their words, without loading them."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "ResourceExhaustedError"}) or (
+        "RESOURCE_EXHAUSTED" in str(error)
+    )
 
 
 def _complain(line: str, code: int, program: str = "") -> int:

@@ -31,6 +31,10 @@ def start(*, seed: int, precision: str) -> None:
     quiet()
     import keras
 
+    # A person's own Keras settings are for their own networks.
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -63,10 +67,14 @@ def backend() -> str:
     """
     if not (name := os.environ.get("KERAS_BACKEND")):
         home = os.environ.get("KERAS_HOME") or pathlib.Path("~/.keras").expanduser()
+        settings = pathlib.Path(home, "keras.json")
         try:
-            name = json.loads(pathlib.Path(home, "keras.json").read_text("utf-8"))["backend"]
-        except (OSError, ValueError, KeyError):
-            name = "tensorflow"
+            found = json.loads(settings.read_text("utf-8"))
+        except (OSError, ValueError):
+            found = {}
+        if not isinstance(found, dict):
+            raise errors.UserError(f"{settings}: damaged; delete it, and Keras makes one")
+        name = found.get("backend", "tensorflow")
     if name not in _BACKENDS:
         raise errors.UserError(f"KERAS_BACKEND: {name}; set it to {' or '.join(_BACKENDS)}")
     if importlib.util.find_spec(name) is None:
@@ -248,8 +256,9 @@ def provenance(
 def write_provenance(path: pathlib.Path, facts: dict[str, Any], *, continued: bool) -> None:
     """Writes what made a run, or adds to it what made one that continues."""
     if continued and path.exists():
-        began = json.loads(path.read_text(encoding="utf-8"))
-        facts = {**began, "continued": [*began.get("continued", []), facts]}
+        began = runfolder.read_json(path, "train")
+        others = began.get("continued") or []
+        facts = {**began, "continued": [*(others if isinstance(others, list) else []), facts]}
     runfolder.write_json(path, facts)
 
 

@@ -15,6 +15,24 @@ import yaml
 
 from multires_tf import errors
 
+# PyYAML lets a date that is none, and too many brackets, through as these.
+_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+# What NumPy and TensorFlow hold in 32 bits.
+_LARGEST = {int: 2**31 - 1, float: 3.4e38}
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: YAML would forget the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in names:
+                text = f"'{key.value}' is there twice"
+                raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
+            names.add(key.value)
+        return super().construct_mapping(node, deep)
+
 
 def read(path: pathlib.Path) -> dict[str, Any]:
     """Returns the mapping that a YAML file holds.
@@ -23,10 +41,10 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         errors.UserError: no such file, no YAML, or no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise errors.UserError(f"{path}: no such config; see the folder configs/") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _NO_YAML as error:
         raise errors.UserError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(content, dict):
         raise errors.UserError(f"{path}: not a config; it needs lines such as 'seed: 0'")
@@ -43,8 +61,8 @@ def setting(setting: str) -> dict[str, Any]:
     if not sign or not key:
         raise errors.UserError(f"--set {setting}: needs the form section.key=value")
     try:
-        content = yaml.safe_load(value)
-    except yaml.YAMLError:
+        content = yaml.load(value, _Loader)
+    except _NO_YAML:
         raise errors.UserError(f"--set {setting}: the value is not YAML") from None
     for part in reversed(key.split(".")):
         content = {part: content}
@@ -125,12 +143,15 @@ def _sequence(arguments: tuple[Any, ...], value: Any, key: str) -> tuple[Any, ..
 
 def _scalar(hint: type, value: Any, key: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) <= _LARGEST[float] else math.inf
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         advice = "; YAML reads 1e-4 as text, write 1.0e-4" if hint is float else ""
         raise errors.UserError(f"{key}: needs {hint.__name__}, not {value!r}{advice}")
     if isinstance(value, float) and not math.isfinite(value):
         raise errors.UserError(f"{key}: needs a finite number, not {value!r}")
+    largest = _LARGEST.get(hint, math.inf)
+    if isinstance(value, (int, float)) and abs(value) > largest:
+        raise errors.UserError(f"{key}: needs at most {largest:g}, not {value:g}")
     return value
 
 

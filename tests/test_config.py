@@ -75,6 +75,14 @@ def test_later_settings_win():
         ("sampling.tile=[24, 32, 32]", "sampling.tile: needs multiples of 16, not 24"),
         ("loss.stabiliser=-1.0", "loss.stabiliser: needs a variance >= 0"),
         ("train.gradient_clip=-1.0", "train.gradient_clip: needs a norm >= 0"),
+        ("train.adam_epsilon=0", "train.adam_epsilon: needs a number > 0"),
+        ("train.convergence_change=5", "train.convergence_change: needs a share >= 0 and < 1"),
+        ("train.convergence_window=0", "train.convergence_window: needs at least 1"),
+        ("train.steps=100000000000000000000", "train.steps: needs at most 2.14748e+09, not 1e+20"),
+        ("network.initial_ct_hu=1.0e+300", "network.initial_ct_hu: needs at most 3.4e+38"),
+        ("network.initial_ct_hu=1" + 400 * "0", "network.initial_ct_hu: needs a finite number"),
+        ("train.steps=2026-13-45", "train.steps=2026-13-45: the value is not YAML"),
+        ("train={steps: 3, steps: 4}", "the value is not YAML"),
         ("train.statistics_windows=-5", "train.statistics_windows: needs a number >= 0"),
     ],
 )
@@ -96,6 +104,29 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("a: [1")
     with pytest.raises(errors.UserError, match=r"config\.yaml: not readable as YAML"):
         config.parse(tmp_path / "config.yaml")
+
+
+def test_a_section_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("train: {learning_rate: 5.0e-4}\nloss: {beta: 0.5}\ntrain: {steps: 10}\n")
+    with pytest.raises(
+        errors.UserError, match=r"twice\.yaml: not .* 'train' is there twice.* line 3"
+    ):
+        config.load(CONFIGS / "multires.yaml", [path])
+
+
+def test_an_untrained_folder_s_config_can_be_changed_by_prepare(tmp_path):
+    first, batch, seed = (
+        config.load(CONFIGS / "multires.yaml", sets=sets)
+        for sets in ([], ["sampling.batch=2"], ["seed=3"])
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(config.dump(first))
+    with pytest.raises(errors.UserError, match=r"sampling\.batch: 1, not 2; run 'prepare' with"):
+        config.need_prepared(path, batch, trained=False)
+    for other, trained in ((batch, True), (seed, False)):
+        with pytest.raises(errors.UserError, match="; use the same config, or another --workdir"):
+            config.need_prepared(path, other, trained=trained)
 
 
 def test_rows_further_apart_than_the_window_of_convergence_are_refused_but_an_old_run_is_read(

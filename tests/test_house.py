@@ -28,6 +28,7 @@ FLOORS = (
         "sections",
         "config",
         "runfolder",
+        "archives",
         "tables",
         "runtime",
         "progress",

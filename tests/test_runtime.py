@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -77,6 +80,46 @@ def test_what_a_run_was_made_with_is_kept_when_it_continues(tmp_path):
     runtime.write_provenance(path, {"seed": 1}, continued=False)
     runtime.write_provenance(path, {"seed": 2}, continued=True)
     assert json.loads(path.read_text()) == {"seed": 1, "continued": [{"seed": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "continued"),
+    [('{"seed": 1, "continued": null}', [{"seed": 2}]), ("[]", None), ('{"seed', None)],
+)
+def test_a_damaged_provenance_is_told_by_its_name(tmp_path, content, continued):
+    path = tmp_path / "provenance.json"
+    path.write_text(content)
+    if continued:
+        runtime.write_provenance(path, {"seed": 2}, continued=True)
+        assert json.loads(path.read_text())["continued"] == continued
+        return
+    with pytest.raises(
+        errors.UserError, match=r"provenance\.json: damaged; run 'train' again after"
+    ):
+        runtime.write_provenance(path, {"seed": 2}, continued=True)
+
+
+_ARITHMETIC = """
+from multires_tf import runtime
+runtime.start(seed=0, precision="float32")
+import keras
+print(keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format())
+"""
+
+
+@pytest.mark.parametrize(
+    "settings", [{"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}, []]
+)
+def test_a_person_s_keras_settings_change_no_arithmetic(tmp_path, settings):
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", _ARITHMETIC], env=environment, capture_output=True, text=True
+    )
+    if settings:
+        assert done.stdout.split() == ["float32", "1e-07", "channels_last"], done.stderr
+    else:
+        assert "keras.json: damaged; delete it" in done.stderr
 
 
 def test_some_memory_is_free():

@@ -27,21 +27,27 @@ class Board:
         self._folder = folder
         if folder is None:
             self._writer = tf.summary.create_noop_writer()
-        else:
+            return
+        with self._telling():
             self._writer = tf.summary.create_file_writer(str(folder))
 
     @contextlib.contextmanager
-    def _writing(self, step: int) -> Iterator[None]:
+    def _telling(self) -> Iterator[None]:
         """TensorFlow tells of a full disk in words only: gives the error its number back."""
         try:
-            with self._writer.as_default(step):
-                yield
-            self._writer.flush()
+            yield
         except tf.errors.OpError as error:
-            for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR, errno.EACCES):
                 if os.strerror(number) in str(error):
                     raise OSError(number, os.strerror(number), str(self._folder)) from None
             raise
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        with self._telling():
+            with self._writer.as_default(step):
+                yield
+            self._writer.flush()
 
     def scalars(self, step: int, values: dict[str, float | None]) -> None:
         """Writes one number a name; absent ones are left out."""

@@ -6,17 +6,17 @@ Keras paths, and the position (step, history, spacing) as JSON text.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from multires_tf import errors, runfolder
+from multires_tf import archives, errors
 
+# Training again would go on from the damaged one.
+REMEDY = "bring an intact copy, or begin a new run in another --workdir"
 _POSITION = "position"
 
 
@@ -30,8 +30,7 @@ def save(path: pathlib.Path, variables: Sequence[Any], position: dict[str, Any])
     """
     arrays: dict[str, Any] = {_name(i, v): np.asarray(v) for i, v in enumerate(variables)}
     arrays[_POSITION] = np.frombuffer(json.dumps(position).encode(), dtype=np.uint8)
-    with runfolder.replacing(path) as beside:
-        np.savez(beside, **arrays)
+    archives.write(path, arrays)
 
 
 def load(path: pathlib.Path, variables: Sequence[Any]) -> dict[str, Any]:
@@ -43,9 +42,9 @@ def load(path: pathlib.Path, variables: Sequence[Any]) -> dict[str, Any]:
     Raises:
         errors.UserError: the file is cut short, or belongs to another network.
     """
-    with _opened(path) as archive:
+    with archives.opened(path, REMEDY) as archive:
         arrays = {name: archive[name] for name in archive.files}
-        place = json.loads(arrays.pop(_POSITION).tobytes())
+        place = _position(arrays.pop(_POSITION))
     for index, variable in enumerate(variables):
         value = arrays.get(_name(index, variable))
         if value is None or value.shape != tuple(variable.shape):
@@ -57,20 +56,15 @@ def load(path: pathlib.Path, variables: Sequence[Any]) -> dict[str, Any]:
 
 
 def position(path: pathlib.Path) -> dict[str, Any]:
-    """The position that was saved, without the variables; raises as `load`."""
-    with _opened(path) as archive:
-        return json.loads(archive[_POSITION].tobytes())
+    """The position that was saved, once all of the file was read; raises as `load`."""
+    return load(path, ())
 
 
-@contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[Any]:
-    """The archive; what cannot be read of it is the user's mistake."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            yield archive
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = f"not a whole checkpoint ({type(error).__name__})"
-        raise errors.UserError(f"{path}: {reason}; train again, or bring an intact copy") from None
+def _position(array: np.ndarray) -> dict[str, Any]:
+    found = json.loads(array.tobytes())
+    if not isinstance(found, dict):
+        raise ValueError("no position")
+    return found
 
 
 def _name(index: int, variable: Any) -> str:

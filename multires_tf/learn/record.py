@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from multires_tf import errors
 from multires_tf.learn import board, checkpoints, history, loop
 
 # Facts that name subjects: best.npz, which goes from hand to hand, has none of them.
@@ -41,17 +42,49 @@ class Record:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     _saved: float = dataclasses.field(default_factory=time.monotonic)
 
-    def restore(self, variables: Sequence[Any]) -> None:
-        """Takes up the last checkpoint, if there is one.
+    def restore(self, variables: Sequence[Any], *, validate_every: int) -> None:
+        """Takes up the last checkpoint, if there is one, and checks that the best is beside it.
+
+        Args:
+            variables: in the order in which they were saved.
+            validate_every: so many steps.
 
         Raises:
-            errors.UserError: it is damaged, or another network's.
+            errors.UserError: one of the two is damaged or missing, or another network's.
         """
-        if self.last.exists():
-            position = checkpoints.load(self.last, variables)
+        if not self.last.exists():
+            # A run that was killed between the two has only just validated for the first time.
+            first = min(validate_every, self.history.last_step)
+            if self.best.exists() and _step_of(self.best) > first:
+                reason = f"not there, and a new run would replace {self.best.name}"
+                raise errors.UserError(f"{self.last}: {reason}; {checkpoints.REMEDY}")
+            return
+        position = checkpoints.load(self.last, variables)
+        try:
             self.step, self.finished = position.pop("step"), position.pop("finished")
             self.history.rows = position.pop("history")
-            self.facts = position
+            best_step, _ = self.history.best()
+        except (KeyError, TypeError, AttributeError):
+            raise errors.UserError(f"{self.last}: damaged; {checkpoints.REMEDY}") from None
+        self.facts = position
+        # A run that was killed between the two has a newer best one.
+        if best_step and not self.best.exists():
+            reason = f"not there, though step {best_step} was the best so far"
+            raise errors.UserError(f"{self.best}: {reason}; {checkpoints.REMEDY}")
+        if best_step and _step_of(self.best) < best_step:
+            raise errors.UserError(f"{self.best}: of another run; {checkpoints.REMEDY}")
+        if self.chief and not self.table.exists():
+            self.history.write(self.table)
+
+    def need_best(self) -> None:
+        """Refuses a run whose validations were all not finite: it has nothing that could predict.
+
+        Raises:
+            errors.UserError: it is such a one.
+        """
+        if self.chief and not self.history.best()[0]:
+            advice = "train in float32 or with a lower train.learning_rate, in another --workdir"
+            raise errors.UserError(f"{self.table}: no validation was finite; {advice}")
 
     def open_board(self, *, config: str, settings: dict[str, Any], network: Any) -> board.Board:
         """Opens TensorBoard's files; at the start of a run writes what does not change.
@@ -130,3 +163,7 @@ class Record:
         return (
             f"training {how} at step {self.step}: {found}waited for data {share:.1f} % of the time"
         )
+
+
+def _step_of(path: pathlib.Path) -> int:
+    return checkpoints.position(path).get("step", 0)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from multires_tf import errors, runfolder
+from multires_tf import archives
 
 # Predictions are rounded to whole HU: a smaller standard deviation cannot be told from this one.
 SMALLEST_SD_HU = 1 / math.sqrt(12)
@@ -179,11 +177,6 @@ class Tally:
         return float(np.mean(np.abs(np.sqrt(variance) - np.sqrt(mse)) / np.sqrt(variance)))
 
 
-# What numpy raises at files that are cut short, altered or of another kind.
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, TypeError, EOFError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 # By state of the maps ("raw", "calibrated") and region.
 Tallies = dict[tuple[str, str], Tally]
 
@@ -195,8 +188,7 @@ def write(path: pathlib.Path, tallies: Tallies) -> None:
         for (state, region), tally in tallies.items()
         for name, array in tally.arrays().items()
     }
-    with runfolder.replacing(path) as beside:
-        np.savez_compressed(beside, **arrays)
+    archives.write(path, arrays, compressed=True)
 
 
 def read(path: pathlib.Path) -> Tallies:
@@ -206,14 +198,11 @@ def read(path: pathlib.Path) -> Tallies:
         errors.UserError: the file is damaged.
     """
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in archive.files:
-                state, region, name = key.split("/")
-                found.setdefault((state, region), {})[name] = archive[key]
+    with archives.opened(path, "run 'evaluate' again") as archive:
+        for key in archive.files:
+            state, region, name = key.split("/")
+            found.setdefault((state, region), {})[name] = archive[key]
         return {place: Tally.of(arrays) for place, arrays in found.items()}
-    except _UNREADABLE:
-        raise errors.UserError(f"{path}: damaged; run 'evaluate' again") from None
 
 
 def _half_widths() -> np.ndarray:

@@ -47,7 +47,8 @@ def run(
         errors.Interruption: another machine has gone.
     """
     folder = runfolder.RunFolder(workdir)
-    configs.need_prepared(folder.need(folder.config, "prepare"), config)
+    prepared = folder.need(folder.config, "prepare")
+    configs.need_prepared(prepared, config, trained=folder.checkpoints.exists())
     runtime.need_tensorflow("train")
     runtime.start(seed=config.seed, precision=config.train.precision)
     from multires_tf.learn import replicas
@@ -88,7 +89,8 @@ class _Session:
         count = strategy.num_replicas_in_sync
         if config.sampling.batch % count:
             law = f"{config.sampling.batch} windows do not divide over {count} devices"
-            raise errors.UserError(f"sampling.batch: {law}; set a multiple of {count}")
+            advice = f"name fewer --devices (such as cpu or gpu:0), or set a multiple of {count}"
+            raise errors.UserError(f"sampling.batch: {law}; {advice}")
         flagged = config.sampling.use_flagged
         training = assembly.volumes(folder, "train", flagged=flagged)
         held_out = assembly.volumes(folder, "validation")
@@ -101,7 +103,7 @@ class _Session:
         session = cls(
             folder, config, strategy, nets, objective, optimiser, training, held_out, record
         )
-        record.restore(session.variables)
+        record.restore(session.variables, validate_every=config.train.validate_every)
         if record.chief:
             record.facts |= origin.facts(folder, training, held_out, record.facts)
         replicas.agree(strategy, record.step)
@@ -123,10 +125,9 @@ class _Session:
         from multires_tf.learn import loop
 
         first, last = self.record.step, self.record.step + 1
-        done = loop.advance(
+        done = self.steps(
             self.step_function,
             self.batches(first, last),
-            first=first,
             last=last,
             watch=loop.Watch({"loss": 0}),
             after_step=lambda: None,
@@ -139,10 +140,13 @@ class _Session:
 
         record = self.record
         if record.finished:
-            self.refuse_without_best()
+            record.need_best()
             return [record.summary("was already finished")]
         if record.chief:
             self.write_provenance()
+            if flagged := assembly.flagged(self.folder, "validation"):
+                words = "flagged, and yet among those by which the best checkpoint is chosen"
+                progress.say(f"{', '.join(flagged)}: {words}; look at them in qa")
             progress.say(f"training on {', '.join(runtime.devices_of(self.strategy))}")
         board = record.open_board(
             config=configs.dump(self.config),
@@ -163,14 +167,8 @@ class _Session:
         with bar, chosen as function:
             self.advance(function, board, bar)
         board.close()
-        self.refuse_without_best()
+        record.need_best()
         return [record.summary("finished")]
-
-    def refuse_without_best(self) -> None:
-        """A run whose validations were all not finite has trained nothing that could predict."""
-        if self.record.chief and not self.record.history.best()[0]:
-            advice = "train in float32 or with a lower train.learning_rate, in another --workdir"
-            raise errors.UserError(f"{self.folder.history}: no validation was finite; {advice}")
 
     def advance(self, function: Any, board: Any, bar: Any) -> None:
         """Trains from stop to stop until the record is finished."""
@@ -182,19 +180,22 @@ class _Session:
         watch = loop.Watch({"loss": 0, "gradient_norm": skipped})
         while not self.record.finished:
             stop = self.next_stop()
-            try:
-                done = loop.advance(
-                    function,
-                    batches,
-                    first=self.record.step,
-                    last=stop,
-                    watch=watch,
-                    after_step=bar.update,
-                )
-            except loop.NotFinite as error:
-                raise errors.UserError(self.blame(error)) from None
+            done = self.steps(function, batches, last=stop, watch=watch, after_step=bar.update)
             self.record.step = stop
             self.report(done, board, bar)
+
+    def steps(self, function: Any, batches: Any, *, last: int, **watching: Any) -> Any:
+        """Trains from the record's step to `last`; arguments as those of loop.advance.
+
+        Raises:
+            errors.UserError: a loss or gradient is not finite; names the windows.
+        """
+        from multires_tf.learn import loop
+
+        try:
+            return loop.advance(function, batches, first=self.record.step, last=last, **watching)
+        except loop.NotFinite as error:
+            raise errors.UserError(self.blame(error)) from None
 
     def next_stop(self) -> int:
         """The next step at which a row is written."""

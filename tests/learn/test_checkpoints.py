@@ -41,7 +41,7 @@ def test_a_checkpoint_cut_short_is_refused_and_changes_nothing(tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     fresh = _variables()
     fresh[0].assign(np.full((2, 3), 9))
-    with pytest.raises(errors.UserError, match="not a whole checkpoint"):
+    with pytest.raises(errors.UserError, match=r"damaged or cut short .*; bring an intact copy"):
         checkpoints.load(path, fresh)
     assert np.asarray(fresh[0]).min() == 9
 
@@ -60,3 +60,22 @@ def test_a_failed_save_leaves_the_old_one(tmp_path):
         checkpoints.save(path, _variables(), {"step": object()})
     assert checkpoints.load(path, _variables())["step"] == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.npz"]
+
+
+def test_a_flipped_bit_is_the_file_s_damage_or_changes_nothing(tmp_path):
+    path, variables = tmp_path / "last.npz", _variables()
+    checkpoints.save(path, variables, {"step": 5})
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        fresh = _variables()
+        fresh[0].assign(np.full((2, 3), 9))
+        try:
+            assert checkpoints.load(path, fresh) == {"step": 5}
+            assert np.asarray(fresh[0]).max() == 1
+        except errors.UserError:
+            assert np.asarray(fresh[0]).min() == 9
+            refused += 1
+    assert refused > len(whole) / 2

@@ -21,7 +21,10 @@ from training_runs import ROOT, TINY, command, last, prepared, refused, run, set
 def test_more_devices_than_windows_are_refused(phantoms, tmp_path):
     folder = prepared(tmp_path / "w", phantoms, TINY)
     done = run("train", "--workdir", folder, *TINY, "--devices", "cpu:0,cpu:1,cpu:2")
-    refused(done, "sampling.batch: 2 windows do not divide over 3 devices; set a multiple of 3")
+    refused(
+        done,
+        "sampling.batch: 2 windows do not divide over 3 devices; name fewer --devices (such as cpu or gpu:0), or set a",
+    )
 
 
 @pytest.mark.slow

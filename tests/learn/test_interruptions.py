@@ -141,9 +141,10 @@ def test_a_loss_that_is_not_finite_names_the_window_and_keeps_the_checkpoint(pha
     flags = settings(steps=8)
     folder = prepared(tmp_path / "w", phantoms, flags)
     subject = _spoil(folder, math.nan)
-    refused(
-        run("train", "--workdir", folder, *flags),
-        f"step 0: loss is not finite, by {subject} at [",
-        "(z, y, x); nothing was saved",
-    )
+    for more in ((), ("--dry_run",)):
+        refused(
+            run("train", "--workdir", folder, *flags, *more),
+            f"step 0: loss is not finite, by {subject} at [",
+            "(z, y, x); nothing was saved",
+        )
     assert not last(folder).exists()

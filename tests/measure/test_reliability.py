@@ -127,7 +127,7 @@ def test_a_damaged_file_of_tallies_is_named(tmp_path, sample, damage):
     path = tmp_path / "t.npz"
     reliability.write(path, {("raw", "body"): _tally(*sample)})
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(errors.UserError, match=r"t\.npz: damaged; run 'evaluate' again"):
+    with pytest.raises(errors.UserError, match=r"t\.npz: damaged or cut .*; run 'evaluate' ag"):
         reliability.read(path)
 
 
