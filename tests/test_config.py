@@ -109,9 +109,7 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
 def test_a_section_that_is_there_twice_is_refused(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("train: {learning_rate: 5.0e-4}\nloss: {beta: 0.5}\ntrain: {steps: 10}\n")
-    with pytest.raises(
-        errors.UserError, match=r"twice\.yaml: not .* 'train' is there twice.* line 3"
-    ):
+    with pytest.raises(errors.UserError, match=r"twice\.yaml: .* 'train' is there twice.* line 3"):
         config.load(CONFIGS / "multires.yaml", [path])
 
 

@@ -93,9 +93,7 @@ def test_a_damaged_provenance_is_told_by_its_name(tmp_path, content, continued):
         runtime.write_provenance(path, {"seed": 2}, continued=True)
         assert json.loads(path.read_text())["continued"] == continued
         return
-    with pytest.raises(
-        errors.UserError, match=r"provenance\.json: damaged; run 'train' again after"
-    ):
+    with pytest.raises(errors.UserError, match=r"provenance\.json: damaged; run 'train' again"):
         runtime.write_provenance(path, {"seed": 2}, continued=True)
 
 

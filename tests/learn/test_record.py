@@ -77,14 +77,10 @@ def test_a_best_checkpoint_that_was_lost_is_told_before_anything_is_trained(thir
     folder, variable = thirty_steps
     whole = (folder / "best.npz").read_bytes()
     (folder / "best.npz").write_bytes(whole[:-50])
-    with pytest.raises(
-        errors.UserError, match=r"best\.npz: damaged .*; bring an intact copy, or b"
-    ):
+    with pytest.raises(errors.UserError, match=r"best\.npz: damaged .*; bring an intact copy"):
         _restored(folder, variable)
     (folder / "best.npz").unlink()
-    with pytest.raises(
-        errors.UserError, match=r"best\.npz: not there, though step 20 was the best"
-    ):
+    with pytest.raises(errors.UserError, match=r"best\.npz: not there, though step 20 was"):
         _restored(folder, variable)
     checkpoints.save(folder / "best.npz", [variable], {"step": 10})
     with pytest.raises(errors.UserError, match=r"best\.npz: of another run"):
