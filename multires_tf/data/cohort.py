@@ -226,6 +226,8 @@ def _check_unique(subjects: Sequence[Subject], path: Path) -> None:
 
 def _check_mr(one: Subject, by_mr: dict[Path, Subject], path: Path) -> None:
     """Enters a subject under its MR, or refuses it if another is there."""
+    if one.ct is not None and one.ct.resolve() == one.mr.resolve():
+        raise errors.UserError(f"{path}: subject {one.subject} has one file as mr and ct; name two")
     twin = by_mr.setdefault(one.mr.resolve(), one)
     if twin is not one:
         raise errors.UserError(
@@ -293,7 +295,6 @@ def write(path: Path, subjects: Sequence[Subject]) -> None:
 def _relative(file: Path | None, folder: Path) -> str:
     if file is None:
         return ""
-    place = (
-        file.parent.resolve() / file.name
-    )  # of a link itself: what it leads to may lack a suffix
+    # Of a link itself: what it leads to may lack a suffix.
+    place = file.parent.resolve() / file.name
     return Path(os.path.relpath(place, folder.resolve())).as_posix()

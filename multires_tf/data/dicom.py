@@ -23,6 +23,8 @@ from multires_tf.data.dicom_headers import Fault, Series, Slice
 _UNEVEN = 0.05
 # And by this share of a voxel from where the series' grid has them: small errors add up.
 _OFF_GRID = 0.5
+# Spacings are rounded, too: over a thousand pixels this adds up to a tenth of one.
+_ROUNDED = 1e-4
 
 
 def is_series_folder(path: Path) -> bool:
@@ -106,12 +108,16 @@ def read(folder: Path, *, series: str | None = None, modality: str | None = None
 
 
 def _rescaled(stored: np.ndarray, one: Slice) -> np.ndarray:
-    return stored * np.float32(one.slope) + np.float32(one.intercept)
+    return (stored * one.slope + one.intercept).astype(np.float32)
 
 
 def _pixels(one: Slice) -> np.ndarray:
-    """Returns a plain file's pixels, rescaled, float32 (y, x)."""
-    if one.inverse:  # ITK would turn the values around as well
+    """Returns a plain file's pixels, rescaled, float32 (y, x).
+
+    ITK knows more compressions. But pixels that are lacking it fills with what lies in memory, and
+    those that are shown inverted it turns around.
+    """
+    if one.inverse or not one.compressed:
         return _rescaled(_frames(one.path)[0], one)
     try:
         pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(one.path), sitk.sitkFloat32))
@@ -121,7 +127,7 @@ def _pixels(one: Slice) -> np.ndarray:
 
 
 def _frames(path: Path) -> np.ndarray:
-    """Returns a file's stored values, float32 (frame, y, x)."""
+    """Returns a file's stored values, float64 (frame, y, x)."""
     with errors.reading(path), dicom_headers.UNCHECKED:
         try:
             pixels = pydicom.dcmread(path).pixel_array
@@ -131,7 +137,7 @@ def _frames(path: Path) -> np.ndarray:
             ) from None
         except dicom_headers.DAMAGE:
             raise _damaged(path) from None
-    return np.asarray(pixels, np.float32).reshape(-1, *pixels.shape[-2:])
+    return np.asarray(pixels, np.float64).reshape(-1, *pixels.shape[-2:])
 
 
 def _damaged(path: Path) -> errors.UserError:
@@ -203,7 +209,8 @@ def _check_alike(slices: Sequence[Slice], folder: Path) -> None:
         )
     for one in slices:
         same = np.allclose(one.orientation, first.orientation, atol=1e-3)
-        if not same or one.size != first.size or one.pixel_mm != first.pixel_mm:
+        same &= np.allclose(one.pixel_mm, first.pixel_mm, rtol=_ROUNDED)
+        if not same or one.size != first.size:
             raise errors.UserError(
                 f"{one.path}: differs in orientation, size or spacing from the rest of its series;"
                 " give one volume"

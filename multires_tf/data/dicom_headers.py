@@ -129,6 +129,7 @@ class Slice:
       size: rows and columns.
       slope, intercept: of its stored values.
       inverse: shown with the darkest as the brightest, which changes no value.
+      compressed: its pixels are, or nobody says.
     """
 
     path: Path
@@ -142,6 +143,7 @@ class Slice:
     slope: float
     intercept: float
     inverse: bool
+    compressed: bool
 
     @property
     def normal(self) -> np.ndarray:
@@ -263,6 +265,7 @@ def _slice(path: Path, data: pydicom.Dataset, frame: int | None, values: dict) -
             )
     row_mm, column_mm = (float(value) for value in values["PixelSpacing"])
     slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
+    syntax = data.file_meta.get("TransferSyntaxUID")
     return Slice(
         path=path,
         frame=frame,
@@ -275,4 +278,5 @@ def _slice(path: Path, data: pydicom.Dataset, frame: int | None, values: dict) -
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         inverse=data.get("PhotometricInterpretation") == "MONOCHROME1",
+        compressed=syntax is None or syntax.is_compressed,
     )

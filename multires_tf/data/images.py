@@ -18,7 +18,8 @@ import SimpleITK as sitk
 from multires_tf import errors, runfolder
 from multires_tf.data import dicom, geometry, intensity, masks, nifti, stations, text_headers
 
-_SMALLEST_MM = 0.05  # scanners of patients do not resolve less: it is metres, or nothing
+# Scanners of patients do not resolve less, nor cut thicker slices: it is another unit, or nothing.
+_SMALLEST_MM, _LARGEST_MM = 0.05, 50.0
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # What a CT in HU looks like: air below -600, and of all that is denser than lung the median is soft
 # tissue (fat to contrast-filled vessels).
@@ -100,13 +101,15 @@ def check_header(
         raise errors.UserError(f"{path}: no such file; correct the path")
     if not path.name.lower().endswith(SUFFIXES):
         raise errors.UserError(f"{path}: not an image; give one of {', '.join(SUFFIXES)}")
+    if path.suffix != ".mha" and path.suffix.lower() == ".mha":  # ITK would not know it
+        raise errors.UserError(f"{path}: write its suffix in small letters, .mha")
     reader = _execute(path, _read_information)
+    _check_shape(reader, path)
     is_nifti = path.name.lower().endswith(nifti.SUFFIXES)
     with errors.reading(path):
         fault = nifti.header_fault(path) if is_nifti else text_headers.header_fault(path)
     if fault:
         raise errors.UserError(f"{path}: {fault}")
-    _check_shape(reader, path)
     header = geometry.Geometry(
         size=tuple(reader.GetSize()[::-1]),
         spacing_mm=tuple(reader.GetSpacing()[::-1]),
@@ -193,8 +196,9 @@ def check_grid(grid: geometry.Geometry, path: Path) -> None:
     """Raises UserError unless spacings are those of a body and the axes orthogonal unit vectors."""
     if not np.all(np.isfinite(grid.spacing_mm)) or min(grid.spacing_mm) <= 0:
         raise errors.UserError(f"{path}: spacing {grid.spacing_mm} mm; correct the header")
-    if min(grid.spacing_mm) < _SMALLEST_MM:
-        voxel = f"voxels of {min(grid.spacing_mm):g} mm"
+    odd = [mm for mm in grid.spacing_mm if not _SMALLEST_MM <= mm <= _LARGEST_MM]
+    if odd:
+        voxel = f"voxels of {odd[0]:g} mm"
         raise errors.UserError(f"{path}: {voxel}; correct the header, which is read as millimetres")
     if not np.allclose(grid.matrix.T @ grid.matrix, np.eye(3), atol=1e-3):
         raise _not_orthonormal(path)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import SimpleITK as sitk
 
 from multires_tf import errors
-from multires_tf.data import masks
+from multires_tf.data import geometry, masks
 
 # No tissue and no noise lies below: a scanner writes such values (-2000, -3024) where it has not
 # measured.
@@ -19,23 +20,28 @@ METAL_HU = 3071.0
 _NO_SIGNAL_PERCENTILE = 0.1
 
 
-def above_zero(mr: np.ndarray) -> tuple[np.ndarray, float]:
+def above_zero(image: sitk.Image) -> tuple[sitk.Image, float]:
     """Returns an MR in which zero means no signal, and what was taken off every voxel for that.
 
     An MR with negative values was shifted: it holds z-scores, or was stored from -1024 on. Almost
-    the least of its values becomes zero. Exact zeros that reach its border stay zero; they were set
-    after the shift, where nothing is to be seen.
+    the least of its values becomes zero, and so does what reaches the border in one value, be it
+    the very least (where the field ended before the shift, or a tool has padded it) or exactly zero
+    (set after the shift, where nothing is to be seen). Neither tells how far the rest was shifted.
 
     Args:
-      mr: (z, y, x) intensities; where none is negative they are returned as they are, with 0.
+      image: 3-D; where no voxel is negative it is returned as it is, with 0.
     """
-    if not mr.min() < 0:
-        return mr, 0.0
-    blank = masks.zero_border(mr)
-    floor = min(0.0, float(np.percentile(mr[~blank], _NO_SIGNAL_PERCENTILE)))
-    raised = np.maximum(mr - np.float32(floor), 0, dtype=np.float32)
+    mr = sitk.GetArrayViewFromImage(image)
+    least = float(mr.min())
+    if least >= 0:
+        return image, 0.0
+    blank = masks.zero_border(mr) | masks.zero_border(mr, zero=least)
+    floor = least if blank.all() else float(np.percentile(mr[~blank], _NO_SIGNAL_PERCENTILE))
+    floor = min(0.0, floor)
+    # Exact zeros are to mark what is blank, and nothing else.
+    raised = np.maximum(mr - np.float32(floor), np.finfo(np.float32).tiny, dtype=np.float32)
     raised[blank] = 0
-    return raised, floor
+    return geometry.to_image(raised, geometry.of_image(image)), floor
 
 
 def percentile_range(

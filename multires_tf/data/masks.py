@@ -71,7 +71,7 @@ def _parting(unit: np.ndarray) -> float:
     return float(np.exp(midway) - _LOG_FLOOR)
 
 
-def zero_border(mr: np.ndarray) -> np.ndarray:
+def zero_border(mr: np.ndarray, *, zero: float = 0.0) -> np.ndarray:
     """Returns the exact zeros that reach the border of the volume in one solid piece.
 
     Single zeros in a noisy background touch too, but not solidly: what counts has blocks of 2 x 2 x
@@ -79,8 +79,9 @@ def zero_border(mr: np.ndarray) -> np.ndarray:
 
     Args:
       mr: (z, y, x) on the scanner's own grid, before any interpolation.
+      zero: the value that stands for it.
     """
-    zeros = np.pad(mr == 0, 2, constant_values=True)
+    zeros = np.pad(mr == zero, 2, constant_values=True)
     blocks = zeros[:-1] & zeros[1:]
     blocks = blocks[:, :-1] & blocks[:, 1:]
     blocks = blocks[:, :, :-1] & blocks[:, :, 1:]

@@ -30,8 +30,10 @@ _FLOATS = {16: "f4", 64: "f8"}
 _SAME_PLACE = 0.5
 # Form and offset of the fields that are read here, by the length that a header begins with:
 # NIfTI-1 and NIfTI-2.
+_MAGICS = (b"n+1\0", b"n+2\0")
 _FIELDS = {
     348: {
+        "magic": ("4s", 344),
         "dim": ("8h", 40),
         "kind": ("2h", 70),
         "pixdim": ("8f", 76),
@@ -41,6 +43,7 @@ _FIELDS = {
         "sform": ("12f", 280),
     },
     540: {
+        "magic": ("4s", 4),
         "kind": ("2h", 12),
         "dim": ("8q", 16),
         "pixdim": ("8d", 104),
@@ -90,7 +93,12 @@ def header_fault(path: Path) -> str | None:
     if not (np.isfinite(pixdim).all() and pixdim.min() > 0):
         sizes = " x ".join(f"{value:g}" for value in pixdim)
         return f"voxels of {sizes} mm (pixdim); correct the header"
+    if fields["magic"][0] not in _MAGICS:
+        return "no NIfTI header (magic n+1 or n+2); convert it again from the original"
     has_qform, has_sform = (code > 0 for code in fields["codes"])
+    used = (fields["quaternion"] if has_qform else ()) + (fields["sform"] if has_sform else ())
+    if not np.isfinite(used).all():
+        return "its sform or qform has numbers that are none; correct the header"
     if not (has_qform or has_sform):
         return (
             "does not say where its voxels lie (sform and qform codes are 0);"

@@ -74,15 +74,13 @@ def mr_in_its_own_frame(image: sitk.Image, *, zero_is_outside: bool) -> Mr:
     Raises:
       UserError: the image shows no body.
     """
-    source, image = geometry.of_image(image), geometry.canonical_image(image)
+    source = geometry.of_image(image)
+    image, floor = intensity.above_zero(geometry.canonical_image(image))
     mr = sitk.GetArrayViewFromImage(image)
-    own = geometry.of_image(image)
     zero = masks.zero_border(mr) if zero_is_outside else np.zeros(mr.shape, bool)
     if zero.all():
         raise errors.UserError("the MR is zero everywhere; give an image with a body")
-    raised, floor = intensity.above_zero(mr)
-    image = image if raised is mr else geometry.to_image(raised, own)
-    body = masks.mr_body(raised, own.spacing_mm, outside=zero)
+    body = masks.mr_body(mr, geometry.of_image(image).spacing_mm, outside=zero)
     if not body.any():
         raise errors.UserError("the MR shows no body; give a scan, not a mask or a map")
     return Mr(image, source, floor, zero, body)

@@ -178,7 +178,7 @@ def fuse(images: Sequence[tuple[Path, sitk.Image]]) -> sitk.Image:
 
 
 def _place(path: Path, image: sitk.Image, grid: geometry.Geometry) -> _Station:
-    image = geometry.canonical_image(image)
+    image, _ = intensity.above_zero(geometry.canonical_image(image))
     own = geometry.of_image(image)
     first = round(float(grid.index_xyz(own.position_mm((0, 0, 0)))[2]))
     slab = dataclasses.replace(
@@ -186,10 +186,8 @@ def _place(path: Path, image: sitk.Image, grid: geometry.Geometry) -> _Station:
         size=(own.size[0], *grid.size[1:]),
         origin_mm=tuple(grid.position_mm((0, 0, first)).tolist()),
     )
-    mr = sitk.GetArrayViewFromImage(image)
-    measured = resampling.resample_mask(~masks.zero_border(mr), own, slab, share=0.999)
-    raised, _ = intensity.above_zero(mr)
-    image = image if raised is mr else geometry.to_image(raised, own)
+    zero = masks.zero_border(sitk.GetArrayViewFromImage(image))
+    measured = resampling.resample_mask(~zero, own, slab, share=0.999)
     array = resampling.resample(image, slab, fill=0.0)
     if not measured.any():
         raise errors.UserError(f"{path}: is zero everywhere; give a station with a body in it")

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from multires_tf import config as configs
@@ -53,9 +53,10 @@ def run(
     _check_config(folder, config)
     problems: dict[str, str] = {}
     subjects = cohort.discover(data, faults=problems if keep_going else None)
-    subjects = _with_rows(subjects, problems, _earlier(folder))
+    subjects, away = _with_rows(subjects, problems, _earlier(folder))
     chosen = preparer.Preparer(folder, config, series)
-    todo = [one for one in subjects if one.subject not in problems and not chosen.is_done(one)]
+    out = problems.keys() | away
+    todo = [one for one in subjects if one.subject not in out and not chosen.is_done(one)]
     if scheduler is not None:
         chosen = chosen.absolute()
         todo = [one.absolute() for one in todo]
@@ -68,31 +69,33 @@ def run(
     )
     found = side_by_side(todo, chosen.check, words="check")
     problems |= {one.subject: words for one, words in found}
-    if all(one.subject in problems for one in subjects):
+    if all(one.subject in problems.keys() | away for one in subjects):
         first = next(iter(problems.values()))
         raise errors.UserError(f"{data}: no subject can be used; {first}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
         before = _earlier_splits(chosen)
-        placed = _with_splits(before, subjects, problems, config)
+        placed = _with_splits(before, subjects, problems.keys() | away, config)
         training = [one for one in placed if one.split == "train"]
         faults = problems if keep_going else None
         if chosen.find_landmarks(training, faults=faults):
             todo = [one for one in subjects if not chosen.is_done(one)]
-        todo = [one for one in todo if one.subject not in problems]
+        todo = [one for one in todo if one.subject not in problems.keys() | away]
         found = side_by_side(todo, chosen.prepare, words="prepare")
         problems |= {one.subject: words for one, words in found}
+        out = problems.keys() | away
         if folder.landmarks.exists():  # they come from the training subjects: what was drawn stays
-            subjects = [_left_out(one) if one.subject in problems else one for one in placed]
+            subjects = [_left_out(one) if one.subject in out else one for one in placed]
         else:
-            subjects = _with_splits(before, subjects, problems, config)
+            subjects = _with_splits(before, subjects, out, config)
         marks = {
-            name: flags.left_out(before.get(name, ""))
-            for name in problems
-            if before.get(name) != "none"
+            name: flags.left_out(before.get(name, "")) for name in out if before.get(name) != "none"
         }
         subjects = _write(chosen, subjects, marks)
-    lines = _lines(folder, subjects, problems)
+    lines = _lines(folder, subjects, out)
+    if away:
+        names = ", ".join(sorted(away))
+        lines.append(f"not in {data} any more, left out with its row kept: {names}")
     if problems:
         lines += [f"left out: {name}: {problems[name]}" for name in sorted(problems)]
         raise errors.PartlyDone(lines)
@@ -103,10 +106,17 @@ def _with_rows(
     subjects: Sequence[cohort.Subject],
     faults: Mapping[str, str],
     earlier: Sequence[cohort.Subject],
-) -> list[cohort.Subject]:
-    """Adds the run's own rows of subjects whose folders are faulty, lest their splits be lost."""
-    found = [*subjects, *(one for one in earlier if one.subject in faults)]
-    return sorted(found, key=lambda one: one.subject) if faults else found
+) -> tuple[list[cohort.Subject], set[str]]:
+    """Adds the run's own rows of subjects that are not there now, lest splits and flags be lost.
+
+    Returns:
+        All subjects, and the names of those that are away; others have faulty folders.
+    """
+    there = {one.subject for one in subjects}
+    lacking = [one for one in earlier if one.subject not in there]
+    every = [*subjects, *lacking]
+    away = {one.subject for one in lacking} - faults.keys()
+    return sorted(every, key=lambda one: one.subject) if lacking else every, away
 
 
 def _check_folder(workdir: pathlib.Path, data: pathlib.Path) -> None:
@@ -143,8 +153,9 @@ def _earlier_splits(chosen: preparer.Preparer) -> dict[str, str]:
     """
     kept = {}
     for one in _earlier(chosen.folder):
-        split = flags.split_before(one.flags)
-        split = one.split if split is None else split
+        before = flags.split_before(one.flags)
+        # A person may have set another split since.
+        split = one.split if before is None or one.split != "none" else before
         if split in cohort.DRAWN_SPLITS or (split == "none" and chosen.has_stores(one)):
             kept[one.subject] = split
     return kept
@@ -153,13 +164,13 @@ def _earlier_splits(chosen: preparer.Preparer) -> dict[str, str]:
 def _with_splits(
     before: Mapping[str, str],
     subjects: Sequence[cohort.Subject],
-    problems: Mapping[str, str],
+    out: Set[str],
     config: configs.Config,
 ) -> list[cohort.Subject]:
     """Gives every subject its split: its own, else the one it had before, else drawn now."""
     placed = []
     for one in subjects:
-        split = "none" if one.subject in problems else one.split or before.get(one.subject, "")
+        split = "none" if one.subject in out else one.split or before.get(one.subject, "")
         placed.append(dataclasses.replace(one, split=split))
     return cohort.draw_splits(placed, config.cohort.split, config.seed)
 
@@ -211,15 +222,15 @@ def _write_page(
 
 
 def _lines(
-    folder: runfolder.RunFolder, subjects: Sequence[cohort.Subject], problems: Mapping[str, str]
+    folder: runfolder.RunFolder, subjects: Sequence[cohort.Subject], out: Set[str]
 ) -> list[str]:
     counts = collections.Counter(one.split for one in subjects)
     shares = ", ".join(f"{counts[split]} {split}" for split in cohort.SPLITS if counts[split])
-    flagged = [one.subject for one in subjects if one.flags and one.subject not in problems]
+    flagged = [one.subject for one in subjects if one.flags and one.subject not in out]
     lacking = [split for split in cohort.DRAWN_SPLITS if not counts[split]]
     return [
         f"{folder.cohort}: {len(subjects)} subjects ({shares})",
-        f"{folder.volumes}: {sum(one.subject not in problems for one in subjects)} prepared",
+        f"{folder.volumes}: {sum(one.subject not in out for one in subjects)} prepared",
         f"{folder.qa / 'index.html'}: all of them to look at, the worst first",
         *([f"flagged, look at them: {', '.join(flagged)}"] if flagged else []),
         *(f"no subject in split '{split}': name one in the cohort" for split in lacking),

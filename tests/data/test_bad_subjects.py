@@ -293,6 +293,12 @@ def two_mrs(b):
     images.write(MR, b / "mr.nii", grid=GRID)
 
 
+@case("subject b has one file as mr and ct", "name two")
+def mr_is_the_ct(b):
+    (b / "mr.nii.gz").unlink()
+    (b / "mr.nii.gz").symlink_to("ct.nii.gz")
+
+
 @case("b: ct and ct.nii.gz are two candidates for ct", "keep one")
 def a_ct_and_a_folder(b):
     (b / "ct").mkdir()

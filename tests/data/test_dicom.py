@@ -1,5 +1,6 @@
 import dicom_files
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_files import SAGITTAL, write_slice
@@ -37,6 +38,27 @@ def test_slices_are_sorted_rescaled_and_placed(tmp_path):
 def test_slices_that_are_shown_inverted_keep_their_values(tmp_path):
     write_series(tmp_path, PhotometricInterpretation="MONOCHROME1")
     assert np.array_equal(sitk.GetArrayFromImage(dicom.read(tmp_path)), STORED * 2.0 - 1000)
+
+
+def test_pixels_that_are_lacking_are_not_made_up(tmp_path):
+    write_series(tmp_path)
+    path = tmp_path / "8.dcm"
+    data = pydicom.dcmread(path)
+    data.PixelData = data.PixelData[:10]
+    data.save_as(path)
+    with pytest.raises(errors.UserError, match=r"8\.dcm: damaged or cut short"):
+        dicom.read(tmp_path)
+
+
+def test_a_spacing_may_be_rounded_from_slice_to_slice(tmp_path):
+    uid = generate_uid()
+    for k, pixels in enumerate(STORED):
+        spacing = [0.9765625, 0.976562 + 5e-7 * (k % 2)]
+        write_slice(tmp_path / f"{k}.dcm", pixels, (0, 0, 3.0 * k), uid=uid, PixelSpacing=spacing)
+    assert dicom.header(tmp_path).spacing_mm == pytest.approx((3.0, 0.9765625, 0.9765625))
+    write_slice(tmp_path / "3.dcm", STORED[3], (0, 0, 9.0), uid=uid, PixelSpacing=[0.977, 0.976])
+    with pytest.raises(errors.UserError, match=r"3\.dcm: differs in orientation, size or spacing"):
+        dicom.header(tmp_path)
 
 
 def test_sagittal_slices_become_canonical(tmp_path):

@@ -1,5 +1,7 @@
+import dataclasses
 import gzip
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -138,6 +140,16 @@ def test_an_image_without_geometry_is_refused(tmp_path, suffix):
         (".mha", rb"ElementSpacing[^\n]*\n", b"", r"where its voxels lie \(no ElementSpacing\)"),
         (".mha", rb"Offset[^\n]*\n", b"", r"where its voxels lie \(no Offset\)"),
         (".mha", rb"LOCAL", b"voxels.raw", r"in another file; convert it to a \.mha"),
+        (".mha", rb"ElementSpacing", b"elementSpacing", r"\(no ElementSpacing\)"),
+        (
+            ".mha",
+            rb"DimSize",
+            b"DistanceUnits = cm\nDimSize",
+            "its unit is cm, and it is read as mm",
+        ),
+        (".nrrd", rb"(?<=space origin: ).*", b"(nan,nan,nan)", r"\(no space origin\)"),
+        (".nrrd", rb"(?<=space directions: )\S+", b"none", r"\(no space directions\)"),
+        (".nrrd", rb"(?=encoding: )", b'space units: "cm" "cm" "cm"\n', 'its unit is "cm"'),
         (".nrrd", rb"space origin[^\n]*\n", b"", r"where its voxels lie \(no space origin\)"),
         (".nrrd", rb"space: [^\n]*", b"space dimension: 3", r"its voxels lie \(no space\)"),
         (".nrrd", rb"left-posterior-superior", b"scanner-xyz", "space is scanner-xyz, not a pat"),
@@ -158,6 +170,33 @@ def test_a_text_header_that_leaves_something_to_guess_is_refused(
 
 def _uncompressed(found):
     return b"raw" if found[0] == b"gzip" else b""
+
+
+@pytest.mark.parametrize(
+    ("patches", "complaint"),
+    [
+        ((("<h", 254, 0), ("<f", 268, np.nan)), "numbers that are none"),
+        ((("<h", 254, 0), ("<f", 256, np.inf)), "numbers that are none"),
+        ((("<4s", 344, b"\0\0\0\0"),), "no NIfTI header"),
+        ((("<B", 123, 1),), "voxels of 3000 mm; correct the header"),
+    ],
+)
+def test_a_nifti_header_that_itk_would_guess_from_is_refused(tmp_path, patches, complaint):
+    path = tmp_path / "mr.nii"
+    images.write(RAMP, path, grid=dataclasses.replace(GRID, spacing_mm=(3.0, 3.0, 3.0)))
+    content = bytearray(path.read_bytes())
+    for form, place, value in patches:
+        struct.pack_into(form, content, place, value)
+    path.write_bytes(content)
+    with pytest.raises(errors.UserError, match=rf"mr\.nii: .*{complaint}"):
+        images.check_header(path)
+
+
+def test_a_suffix_that_itk_does_not_know_is_told(tmp_path):
+    images.write(RAMP, tmp_path / "mr.mha", grid=GRID)
+    (tmp_path / "mr.mha").rename(tmp_path / "mr.MHA")
+    with pytest.raises(errors.UserError, match=r"mr\.MHA: write its suffix in small letters"):
+        images.read(tmp_path / "mr.MHA")
 
 
 @pytest.mark.parametrize("space", [b"RAS", b"right-anterior-superior"])

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from multires_tf import errors
-from multires_tf.data import intensity
+from multires_tf.data import geometry, intensity
 
 WINDOW_HU = (-1024, 3071)
 
@@ -21,26 +22,47 @@ def test_no_body_and_no_contrast_are_refused():
         intensity.percentile_range(np.ones(5), np.ones(5, bool), (0, 100))
 
 
+def raised(mr):
+    grid = geometry.Geometry(mr.shape, (1.0,) * 3, (0.0,) * 3, (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    image, floor = intensity.above_zero(geometry.to_image(mr, grid))
+    return sitk.GetArrayFromImage(image), floor
+
+
+RISING = np.arange(1, 1001, dtype=np.float32).reshape(10, 10, 10)
+
+
 def test_an_mr_that_was_shifted_gets_its_zero_back():
-    mr = np.arange(1, 1001, dtype=np.int16).reshape(10, 10, 10)
-    assert intensity.above_zero(mr)[0] is mr
-    raised, floor = intensity.above_zero(mr - 1024)
-    assert floor == pytest.approx(-1023, abs=1)  # the thousandth part of a thousand voxels
-    assert np.allclose(raised, np.maximum(mr - 1024 - floor, 0), atol=1e-3)
-    mr = np.where(mr > 400, mr, 0) - 700.0
-    mr[mr == -700] = 0  # what is blanked after the shift is no signal, though it lies above some
-    raised, floor = intensity.above_zero(mr)
+    assert np.array_equal(raised(RISING)[0], RISING)
+    found, floor = raised(RISING - 1024)
+    # The thousandth part of a thousand voxels; the first, the very least, lies at the border.
+    assert floor == pytest.approx(-1021, abs=0.1)
+    assert np.allclose(found, np.maximum(RISING - 1024 - floor, 0), atol=1e-3)
+
+
+@pytest.mark.parametrize("blank", [0.0, -700.0, -1e4])
+def test_what_reaches_the_border_in_one_value_is_no_signal_and_tells_no_shift(blank):
+    mr = RISING - 700
+    mr[:4] = blank  # after the shift, before it, or as padding
+    found, floor = raised(mr)
     assert floor == pytest.approx(-299, abs=1)
-    assert np.all(raised[:4] == 0) and raised.max() == pytest.approx(599, abs=1)
+    assert np.all(found[:4] == 0) and found.max() == pytest.approx(599, abs=1)
+
+
+def test_padding_shifts_nothing():
+    mr = RISING.copy()
+    mr[:4] = -1000
+    found, floor = raised(mr)
+    assert floor == 0
+    assert np.all(found[:4] == 0) and np.array_equal(found[4:], RISING[4:])
 
 
 def test_what_an_interpolation_has_overshot_by_is_no_shift():
     mr = np.arange(0, 8000, dtype=np.float32).reshape(20, 20, 20)
     mr[10, 10, 10] = -300
-    raised, floor = intensity.above_zero(mr)
-    assert floor == 0 and raised[10, 10, 10] == 0
+    found, floor = raised(mr)
+    assert floor == 0
     mr[10, 10, 10] = 0
-    assert np.array_equal(raised, mr)
+    assert np.allclose(found, mr, atol=1e-30)
 
 
 def test_mr_is_mapped_to_the_unit_and_clipped():

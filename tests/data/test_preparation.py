@@ -47,13 +47,28 @@ def test_the_range_of_the_body_becomes_0_to_1():
     assert made.grid == made.source == GRID
 
 
+@pytest.mark.parametrize("ended", [False, True])
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, -1024.0), (0.02, -3.0)])
-def test_an_mr_that_was_shifted_is_prepared_like_the_one_that_was_not(scale, shift):
+def test_an_mr_that_was_shifted_is_prepared_like_the_one_that_was_not(scale, shift, ended):
     mr = mr_array()
+    mr[6, 2, 2] = 0.5  # the very least is not at the border, unless the field ends there
+    if ended:
+        mr[:, :, :9] = 0  # through the body
     made, shifted = prepared(mr), prepared(mr * scale + shift)
-    assert (shifted.low, shifted.high) == pytest.approx((100 * scale + shift, 200 * scale + shift))
+    ends = (made.low * scale + shift, made.high * scale + shift)
+    assert (shifted.low, shifted.high) == pytest.approx(ends)
     assert np.array_equal(shifted.body, made.body)
+    assert np.array_equal(shifted.field, made.field)
     assert shifted.unit == pytest.approx(made.unit, abs=1e-4)
+
+
+def test_padding_below_zero_is_what_padding_with_zero_is():
+    mr, padded = mr_array(), mr_array()
+    mr[:, :, :9], padded[:, :, :9] = 0, -1000
+    made, other = prepared(mr), prepared(padded)
+    assert (made.low, made.high) == (other.low, other.high)
+    for name in ("unit", "body", "field"):
+        assert np.array_equal(getattr(made, name), getattr(other, name)), name
 
 
 def test_padding_is_outside_the_field_and_does_not_move_the_range():

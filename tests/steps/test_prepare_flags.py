@@ -108,6 +108,36 @@ def test_a_subject_that_was_left_out_is_drawn_once_it_is_mended(data, tmp_path, 
     assert not before or {name: one.split for name, one in after.items()} == before
 
 
+def test_a_split_that_a_person_gives_to_a_subject_left_out_is_above_the_old_one(data, tmp_path):
+    run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    one = next(one for one in _read(table).values() if one.split == "train").subject
+    images.write(pairs.CT_HU + np.int16(1000), data / one / "ct.nii.gz", grid=pairs.GRID)
+    with pytest.raises(errors.PartlyDone):
+        prepare.run(workdir=run, config=pairs.config(), data=data, keep_going=True)
+    _edit(table, one, split="test")
+    images.write(pairs.CT_HU, data / one / "ct.nii.gz", grid=pairs.GRID)
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    assert (_read(table)[one].split, _read(table)[one].flags) == ("test", "")
+
+
+def test_a_subject_that_is_away_for_a_while_keeps_its_row(data, tmp_path):
+    run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    _edit(table, "001", flags="heavy motion")
+    before = _read(table)
+    (data / "001").rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        lines = prepare.run(workdir=run, config=pairs.config(), data=data)
+        assert lines[-1] == f"not in {data} any more, left out with its row kept: 001"
+        one = _read(table)["001"]
+        mark = f"left out by prepare (was {before['001'].split})"
+        assert (one.split, one.flags) == ("none", f"heavy motion; {mark}")
+    (tmp_path / "elsewhere").rename(data / "001")
+    prepare.run(workdir=run, config=pairs.config(), data=data)
+    assert _read(table) == before
+
+
 def test_a_subject_whose_folder_is_faulty_keeps_its_row(data, tmp_path):
     run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
     prepare.run(workdir=run, config=pairs.config(), data=data)
