@@ -146,13 +146,13 @@ def _phantoms(data: pathlib.Path) -> pathlib.Path:
         errors.UserError: no cohort, or not one of phantoms.
     """
     folder = data if data.is_dir() else data.parent
+    needed = ("mr", "truth/labels.json", "truth/tissues", "truth/ct_noise_sd_hu")
     for one in cohort.discover(data):
-        truth = folder / one.subject / "truth"
-        for name in ("labels.json", "tissues.nii.gz", "ct_noise_sd_hu.nii.gz"):
-            if not (truth / name).is_file():
-                reason = "not there, but the truth is what is compared with"
-                advice = "give a cohort that 'phantom' has made"
-                raise errors.UserError(f"{truth / name}: {reason}; {advice}")
+        for name in needed:
+            path = folder / one.subject / (name if "." in name else f"{name}.nii.gz")
+            if not path.is_file():
+                advice = "give a cohort that 'phantom' has made, without --stations"
+                raise errors.UserError(f"{path}: not there, but is compared with; {advice}")
     return folder
 
 
@@ -174,8 +174,8 @@ def _predicted(
 ) -> dict[str, np.ndarray]:
     root = run.parent
     source = root / "changed" / name / f"{kind}.nii.gz"
-    if not source.exists():
-        images.write(phantom.changed(kind), source, grid=phantom.grid)
+    # Always: what lies there may be of an earlier cohort. The same image is not predicted again.
+    images.write(phantom.changed(kind), source, grid=phantom.grid)
     target = root / "maps" / name / kind
     predict.run(workdir=run, input=source, output=target, samples=samples)
     return {

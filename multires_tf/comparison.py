@@ -94,8 +94,8 @@ def _calibration(run: runfolder.RunFolder, subject: str) -> intervals.Calibratio
     reason = None
     if lacking:
         reason = f"{lacking[0]} is not there as it was written"
-    elif found.get("inputs") != inputs(run, subject):
-        reason = "made of other images than are prepared"
+    elif {"inputs": found.get("inputs"), "recipe": found.get("recipe")} != made_of(run, subject):
+        reason = "made of other images than are prepared, or otherwise"
     elif run.best.exists():
         kept = calibration.load(run, samples=samples)
         if of != assembly.fingerprint(run):
@@ -107,10 +107,10 @@ def _calibration(run: runfolder.RunFolder, subject: str) -> intervals.Calibratio
     return applied
 
 
-def inputs(run: runfolder.RunFolder, subject: str) -> Any:
-    """The fingerprints of the images that a subject was prepared from."""
+def made_of(run: runfolder.RunFolder, subject: str) -> dict[str, Any] | None:
+    """What a subject was prepared from, see outputs.made_of; None where its volume is away."""
     path = run.volume(subject, "mr")
-    return store.open_pyramid(path).attributes.get("inputs") if path.exists() else None
+    return outputs.made_of(store.open_pyramid(path).attributes) if path.exists() else None
 
 
 def body_voxels(run: runfolder.RunFolder, subject: str) -> tuple[np.ndarray, np.ndarray]:

@@ -222,8 +222,17 @@ def _mark(place: pathlib.Path) -> list[str | None]:
     return scored.mark(runfolder.RunFolder(place))
 
 
-def _is_current(folder: pathlib.Path, known: dict[str, Any]) -> bool:
-    return bool(known) and all(_mark(folder / place) == mark for place, mark in known.items())
+def _is_current(folder: pathlib.Path, known: Any) -> bool:
+    """Whether an exhibit shows runs as they are now, and their scores are of what they have."""
+    if not isinstance(known, dict) or not known:
+        return False
+    try:
+        for run in (runfolder.RunFolder(folder / place) for place in known):
+            if run.scores_json.exists():
+                scored.refuse_stale(run)
+    except errors.UserError:
+        return False
+    return all(_mark(folder / place) == mark for place, mark in known.items())
 
 
 def page(_: Runs, folder: pathlib.Path) -> list[str]:
@@ -234,7 +243,7 @@ def page(_: Runs, folder: pathlib.Path) -> list[str]:
     """
     notes = _notes(folder)
     there = [name for name in _FILES if (folder / name).exists()]
-    old = [name for name in there if not _is_current(folder, notes.get(name, {}))]
+    old = [name for name in there if not _is_current(folder, notes.get(name))]
     sections = []
     for path in (folder / name for name in there if name not in old):
         content = path.read_bytes() if path.suffix == ".png" else path.read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,6 +12,16 @@ import SimpleITK as sitk
 from multires_tf import config as configs
 from multires_tf import errors, runfolder
 from multires_tf.data import nyul, preparation, scans
+
+# Raised whenever the same images and config would be prepared otherwise.
+METHOD = 4
+
+
+def recipe(run: runfolder.RunFolder) -> dict[str, Any]:
+    """What a prepared MR of a run depends on besides its image and the config."""
+    path = run.landmarks
+    landmarks = path.read_text(encoding="utf-8") if path.exists() else None
+    return {"method": METHOD, "landmarks": landmarks}
 
 
 def mr(config: configs.Config, image: sitk.Image) -> scans.Mr:

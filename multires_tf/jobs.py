@@ -125,7 +125,15 @@ def _take_volumes(source: pathlib.Path, target: pathlib.Path) -> None:
     for name in ("volumes", "qa"):
         if (source / name).exists() and not (target / name).exists():
             with runfolder.replacing(target / name) as beside:
-                shutil.copytree(source / name, beside, copy_function=os.link)
+                shutil.copytree(source / name, beside, copy_function=_linked)
+
+
+def _linked(source: str, target: str) -> None:
+    """Links a file, or copies it where it lies on another disk, or on one without links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 # What makes a run trained; the predictions and scores are the arm's own.

@@ -18,6 +18,7 @@ import numpy as np
 from multires_tf import runfolder
 from multires_tf.data import (
     attenuation,
+    checksums,
     dicom_export,
     geometry,
     images,
@@ -219,6 +220,17 @@ def uncertain(
         "share": None if share is None else round(share, 4),
         "share_by_tissue": {tissue: round(high[tissue] / voxels[tissue], 4) for tissue in masks},
     }
+
+
+def made_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What facts say of the prepared MR: checksums of its images, and one of how it was prepared.
+
+    Args:
+        attributes: of its store, or those that it would have.
+    """
+    recipe = attributes.get("recipe")
+    text = None if recipe is None else json.dumps(recipe, sort_keys=True)
+    return {"inputs": attributes.get("inputs"), "recipe": text and checksums.of_text(text)[:16]}
 
 
 def write_facts(folder: pathlib.Path, facts: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from multires_tf import config, errors, runfolder, scored, tables
+from multires_tf import config, errors, outputs, runfolder, scored, sections, tables
 from multires_tf.folds import label
 from multires_tf.measure import reliability, statistics
 
@@ -39,7 +39,7 @@ def numbers(folds: ArmRuns) -> dict[str, float]:
 
 
 def _training(run: runfolder.RunFolder) -> dict[str, float | None]:
-    rows = tables.numbers(run.need(run.history, "train"), "train")
+    rows = tables.numbers(run.need(run.history, "train"), "train", needed=("step", "seconds"))
     last = rows[-1] if rows else {}
     return {
         "val_mae_hu": last.get("best_val_mae_hu"),
@@ -146,10 +146,23 @@ def refuse_unlike(runs: Runs) -> None:
         if difference:
             reason = f"arm {first} has {difference} as in arm {other}"
             raise errors.UserError(f"{every[other].config}: {reason}; run both alike")
+    for name, run in every.items():
+        _refuse_unfinished(run, settings[name].train)
+
+
+def _refuse_unfinished(run: runfolder.RunFolder, wanted: sections.Train) -> None:
+    """Refuses a run whose training has ended neither at its last step nor by convergence."""
+    rows = tables.numbers(run.history, "train", needed=("step",)) if run.history.exists() else []
+    if not rows or rows[-1]["step"] >= wanted.steps:
+        return
+    converged = or_nan(rows[-1].get("loss_change")) < wanted.convergence_change
+    if not converged:
+        reason = f"training has stopped at step {rows[-1]['step']:.0f} of {wanted.steps}"
+        raise errors.UserError(f"{run.history}: {reason}; run 'train' again")
 
 
 def refuse_unlike_folds(runs: Runs) -> None:
-    """The folds of an arm are of one config, or a mean over them is of nothing.
+    """The folds of an arm are of one config and predicted alike, or a mean over them is of nothing.
 
     Raises:
         errors.UserError: they are not; names the file and the key.
@@ -162,6 +175,21 @@ def refuse_unlike_folds(runs: Runs) -> None:
             if difference:
                 reason = f"{first.root.parent.name} has {difference} as in {run.root.parent.name}"
                 raise errors.UserError(f"{run.config}: {reason}; run all folds alike")
+            mine, other = _predicted(run), _predicted(first)
+            key = next((key for key in mine if mine[key] != other.get(key, mine[key])), None)
+            if key:
+                reason = f"predicted with {key} {mine[key]}, other folds with {other[key]}"
+                raise errors.UserError(f"{run.predictions}: {reason}; run 'predict' alike")
+
+
+def _predicted(run: runfolder.RunFolder) -> dict[str, Any]:
+    """How the test subjects of a run were predicted; nothing where they are not yet."""
+    facts = (outputs.read_facts(path.parent) for path in run.predictions.glob(f"*/{outputs.FACTS}"))
+    found = next((one for one in facts if isinstance(one.get("settings"), dict)), {})
+    if not found:
+        return {}
+    settings = {key: found["settings"].get(key) for key in ("samples", "seed", "tile", "overlap")}
+    return {**settings, "calibration": "yes" if found.get("calibration") else "no"}
 
 
 def or_nan(value: float | None) -> float:

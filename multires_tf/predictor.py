@@ -151,15 +151,24 @@ class Predictor:
 
     def is_done(self, job: Job) -> bool:
         """Whether a job's folder holds this very prediction whole, of these very images."""
-        if job.prepared is None:
-            inputs = {"mr": images.fingerprint(job.mr)} if job.mr.exists() else None
-        else:
-            inputs = store.open_pyramid(job.prepared).attributes.get("inputs")
+        if not (job.prepared or job.mr).exists():
+            return False
+        prepared = store.open_pyramid(job.prepared).attributes if job.prepared else self._new(job)
+        wanted = {
+            "settings": _jsonable(self.settings),
+            "extras": _jsonable(self.extras),
+            "series": job.series_mark,
+            **outputs.made_of(prepared),
+        }
         facts = outputs.read_facts(job.target)
-        wanted = (_jsonable(self.settings), _jsonable(self.extras), inputs, job.series_mark)
-        named = ("settings", "extras", "inputs", "series")
-        made = tuple(facts.get(name) for name in named)
+        made = {name: facts.get(name) for name in wanted}
         return wanted == made and outputs.is_whole(job.target)
+
+    def _new(self, job: Job) -> dict[str, Any]:
+        """What the prepared MR of a new subject depends on: its image, and how it is prepared."""
+        recipe = intake.recipe(runfolder.RunFolder(self.root))
+        recipe |= {"series": job.series_mark, "checkpoint": self.settings.checkpoint}
+        return {"inputs": {"mr": images.fingerprint(job.mr)}, "recipe": recipe}
 
     def predict(self, job: Job) -> None:
         """Writes the files of one subject, all of them or none.
@@ -175,8 +184,7 @@ class Predictor:
     def _prepared(self, job: Job, work: pathlib.Path) -> store.Pyramid:
         """The pyramid of one new MR, in a folder that goes when it is predicted."""
         kept = work / "mr.ome.zarr"
-        recipe = {"series": job.series_mark, "checkpoint": self.settings.checkpoint}
-        made = {"inputs": {"mr": images.fingerprint(job.mr)}, "recipe": recipe}
+        made = self._new(job)
         if store.is_complete(kept):
             volume = store.open_pyramid(kept)
             if made == {name: volume.attributes.get(name) for name in made}:
@@ -232,7 +240,7 @@ class Predictor:
                 "samples": self.settings.samples,
                 "settings": _jsonable(self.settings),
                 "extras": _jsonable(self.extras),
-                "inputs": volume.attributes.get("inputs"),
+                **outputs.made_of(volume.attributes),
                 "series": job.series_mark,
                 "tile": list(tiling.fitted(volume.shape).tile),
                 "network": self.config.network.kind,

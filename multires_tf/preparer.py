@@ -28,8 +28,6 @@ from multires_tf.measure import quality
 
 _INPUTS = ("mr", "ct", "mask")
 _ROLES = (*_INPUTS, "mr_body", "ct_body")
-# Raised whenever the same images and config would be prepared otherwise.
-_METHOD = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,17 +237,12 @@ class Preparer:
     def _recipe(self) -> dict[str, Any]:
         """What the stores depend on besides the images, as JSON keeps it."""
         return {
-            "method": _METHOD,
+            **intake.recipe(self.folder),
             "series": self.series and checksums.of_text(self.series),
             "spacing_mm": strict.plain(self.config.spacing_mm),
             "register": self.config.register,
             "intensity": strict.plain(self.config.intensity),
-            "landmarks": _text(self.folder.landmarks),
         }
-
-
-def _text(path: pathlib.Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def _fingerprint(one: cohort.Subject) -> dict[str, str]:

@@ -14,7 +14,7 @@ def made(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         The fingerprints of checkpoint and calibration, of each subject's prediction.json, and of
-        the images that it was prepared from.
+        what it was prepared from.
 
     Raises:
         errors.UserError: the subjects were not predicted alike.
@@ -35,7 +35,7 @@ def made(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
         "checkpoint": assembly.fingerprint(run) if best else None,
         "calibration": kept.fingerprint if kept else None,
         "predictions": marks,
-        "inputs": {subject: comparison.inputs(run, subject) for subject in subjects},
+        "prepared": {subject: comparison.made_of(run, subject) for subject in subjects},
     }
 
 
@@ -43,10 +43,9 @@ def rows(run: runfolder.RunFolder) -> list[dict[str, Any]]:
     """The scores by subject: "subject" and "split" are text, all else numbers, or None.
 
     Raises:
-        errors.UserError: not evaluated yet, or of other predictions or another checkpoint than the
-            run has now; damaged, or a subject is scored twice.
+        errors.UserError: as `refuse_stale`; damaged, or a subject is lacking or scored twice.
     """
-    refuse_stale(run)
+    evaluated = refuse_stale(run)
     path = run.need(run.scores_csv, "evaluate")
     found = tables.numbers(path, "evaluate", words=("subject", "split"), needed=("mae_hu",))
     subjects = [row["subject"] for row in found]
@@ -55,20 +54,35 @@ def rows(run: runfolder.RunFolder) -> list[dict[str, Any]]:
     twice = next((one for one in subjects if subjects.count(one) > 1), None)
     if twice is not None:
         raise errors.UserError(f"{path}: subject {twice} is scored twice; run 'evaluate' again")
+    odd = evaluated ^ set(subjects)
+    if odd:
+        reason = f"subject {min(odd)} is lacking, or was not scored"
+        raise errors.UserError(f"{path}: {reason}; run 'evaluate' again")
     return found
 
 
-def refuse_stale(run: runfolder.RunFolder) -> None:
-    """Refuses scores of other predictions, or of another checkpoint, than the run has now.
+def refuse_stale(run: runfolder.RunFolder) -> set[str]:
+    """Refuses scores of other predictions, subjects or another checkpoint than the run has now.
+
+    Returns:
+        The subjects that were scored.
 
     Raises:
         errors.UserError: they are, or there are none.
     """
     path = run.need(run.scores_json, "evaluate")
     known = runfolder.read_json(path, "evaluate").get("made")
-    subjects = known.get("predictions") if isinstance(known, dict) else None
-    if known != made(run, list(subjects or ())):
+    known = known if isinstance(known, dict) else {}
+    now = made(run, list(known.get("predictions") or ()))
+    for subject, found in now["prepared"].items():
+        if found is None:  # a copy of a run without its volumes is of the same ones
+            now["prepared"][subject] = (known.get("prepared") or {}).get(subject)
+    if known != now:
         raise errors.UserError(f"{path}: older than the predictions; run 'evaluate' again")
+    if run.cohort.exists() and (odd := {*now["predictions"]} ^ {*assembly.subjects(run, "test")}):
+        reason = f"{min(odd)} has another split in {run.cohort.name} since"
+        raise errors.UserError(f"{path}: {reason}; run 'predict' and 'evaluate' again")
+    return {*now["predictions"]}
 
 
 def mark(run: runfolder.RunFolder) -> list[str | None]:

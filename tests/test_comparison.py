@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import assembly, calibration, comparison, errors, runfolder, scored
+from multires_tf import assembly, calibration, comparison, errors, outputs, runfolder, scored
 from multires_tf.data import geometry, store
 from multires_tf.measure import intervals
 
@@ -153,6 +153,26 @@ def test_a_prediction_of_other_images_is_refused(tmp_path):
     assert scored.made(run, ["s"]) != before  # so that the scores are refused as well
     with pytest.raises(errors.UserError, match="run 'predict' again"):
         comparison.load(run, "s")
+
+
+def test_a_prediction_of_another_preparation_of_the_same_images_is_refused(tmp_path):
+    """Of another DICOM series in their folder, or by other landmarks."""
+    made = {"inputs": {"mr": "now"}, "recipe": {"series": "t1"}}
+    run = _prepare(tmp_path, GRID, GRID, _ramp(GRID), **made)
+    _write(run, geometry.to_image(np.zeros(GRID.size, np.int16), GRID))
+    _tell(run, checkpoint=None, **outputs.made_of(made))
+    comparison.load(run, "s")
+    _tell(run, checkpoint=None, **outputs.made_of({**made, "recipe": {"series": "t2"}}))
+    with pytest.raises(errors.UserError, match=r"made of other images than are .*, or otherwise"):
+        comparison.load(run, "s")
+
+
+def test_scores_of_a_copy_without_volumes_are_still_of_it(tmp_path):
+    run = _prepare(tmp_path, GRID, GRID, _ramp(GRID), inputs={"mr": "now"})
+    _tell(run, checkpoint=None, inputs={"mr": "now"})
+    run.scores_json.write_text(json.dumps({"made": scored.made(run, ["s"])}))
+    shutil.rmtree(run.volumes)
+    assert scored.refuse_stale(run) == {"s"}
 
 
 @pytest.mark.parametrize("change", [pathlib.Path.unlink, lambda path: path.write_bytes(b"cut")])

@@ -63,7 +63,7 @@ def test_arms_of_another_budget_or_preparation_make_no_table(runs, tmp_path, set
 def test_the_page_of_a_study_holds_what_its_exhibits_left(runs, tmp_path, loaded):
     for one in (exhibits.table1, exhibits.figure2, exhibits.summary(("mae_hu",))):
         for run in runs.values():
-            run[0].history.write_text("step,loss,seconds\n10,2.5,1.5\n")
+            run[0].history.write_text("step,loss,seconds\n100000,2.5,1.5\n")
         one(runs, tmp_path)
     (tmp_path / "figure2.png").write_bytes(b"png")
     runs["net_a"][0].report.parent.mkdir(parents=True)
@@ -93,6 +93,34 @@ def test_the_page_of_a_study_leaves_out_what_is_older_than_its_runs(runs, tmp_pa
     assert "Table 1" not in text and "nobody" not in text
 
 
+@pytest.mark.parametrize("notes", ['{"table1.md": ["net_a"]}', '{"table1.md": {}}'])
+def test_notes_that_say_nothing_are_of_no_run(runs, tmp_path, notes):
+    exhibits.table1(runs, tmp_path)
+    (tmp_path / "exhibits.json").write_text(notes)
+    _, left_out = exhibits.page(runs, tmp_path)
+    assert "table1.md: older than its runs" in left_out
+
+
+def test_what_was_predicted_since_makes_an_exhibit_old(runs, tmp_path):
+    exhibits.table1(runs, tmp_path)
+    assert len(exhibits.page(runs, tmp_path)) == 1
+    facts = runs["net_b"][0].prediction("s2") / "prediction.json"
+    facts.parent.mkdir(parents=True)
+    facts.write_text("{}")
+    _, left_out = exhibits.page(runs, tmp_path)
+    assert "table1.md: older than its runs" in left_out
+
+
+def test_scores_of_other_test_subjects_are_refused(runs, tmp_path):
+    run = runs["net_b"][0]
+    table = "subject,mr,ct,split\n" + "".join(f"s{k},s{k}.nii,c{k}.nii,test\n" for k in (1, 2, 3))
+    run.cohort.write_text(table)
+    exhibits.table1(runs, tmp_path)
+    run.cohort.write_text(table.replace("c2.nii,test", "c2.nii,none"))
+    with pytest.raises(errors.UserError, match=r"scores\.json: s2 has another split in coh"):
+        exhibits.table1(runs, tmp_path)
+
+
 def test_scores_of_other_predictions_or_another_checkpoint_are_refused(runs, tmp_path):
     facts = runs["net_b"][0].prediction("s2") / "prediction.json"
     facts.parent.mkdir(parents=True)
@@ -119,10 +147,17 @@ def test_a_subject_scored_twice_is_refused(runs, tmp_path):
 
 
 def test_an_arm_that_was_not_scored_and_one_scored_on_others(runs, tmp_path):
+    others = {"s1": 8.0, "s2": 25.0, "s4": 19.0}
+    odd = {**runs, "net_c": [scored_runs.scored(tmp_path / "net_c", others)]}
+    with pytest.raises(errors.UserError, match=r"subject s3 is scored in only one of net_a, net_c"):
+        exhibits.table1(odd, tmp_path)
     path = runs["net_b"][0].scores_csv
     whole = path.read_text()
     path.write_text(whole.replace("s3", "s4"))
-    with pytest.raises(errors.UserError, match=r"subject s3 is scored in only one of net_a, net_b"):
+    with pytest.raises(errors.UserError, match=r"scores\.csv: subject s3 is lacking, or was not"):
+        exhibits.table1(runs, tmp_path)
+    path.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    with pytest.raises(errors.UserError, match=r"scores\.csv: subject s3 is lacking, or was not"):
         exhibits.table1(runs, tmp_path)
     path.write_text(whole.splitlines()[0] + "\n")
     with pytest.raises(errors.UserError, match="no subject in it"):

@@ -1,5 +1,6 @@
 """The exhibits of a study with folds: an arm is what its runs of all folds say together."""
 
+import json
 import re
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import scored_runs
 
-from multires_tf import comparison, config, errors, exhibits
+from multires_tf import comparison, config, errors, exhibits, pooling
 from multires_tf.measure import reliability
 
 FOLDED = {
@@ -66,6 +67,44 @@ def test_a_fold_without_scores_or_of_another_budget_makes_no_table(folded, tmp_p
     folded["net_a"][1].scores_json.unlink()
     with pytest.raises(errors.UserError, match=r"fold2.net_a.scores.json: not there yet"):
         exhibits.table1(folded, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "complaint"),
+    [
+        ({"samples": 3}, {"samples": 1}, "predicted with samples 1, other folds with 3"),
+        ({"seed": 0}, {"seed": 1}, "predicted with seed 1, other folds with 0"),
+        ({"calibration": {"scale": 2}}, {}, "predicted with calibration no, other folds with yes"),
+    ],
+)
+def test_folds_that_were_predicted_otherwise_are_refused(folded, first, second, complaint):
+    pooling.refuse_unlike_folds(folded)
+    for run, subject, facts in zip(folded["net_a"], ("s1", "s3"), (first, second), strict=True):
+        path = run.prediction(subject) / "prediction.json"
+        path.parent.mkdir(parents=True)
+        calibration = facts.pop("calibration", None)
+        path.write_text(json.dumps({"settings": facts, "calibration": calibration}))
+    with pytest.raises(errors.UserError, match=rf"fold2.net_a.predictions: {complaint}; run 'pred"):
+        pooling.refuse_unlike_folds(folded)
+
+
+def test_an_arm_whose_training_has_not_ended_makes_no_table(folded, tmp_path):
+    run = folded["net_b"][1]
+    run.history.write_text("step,loss,seconds,loss_change\n20,1,1,0.06\n")
+    words = r"fold2.net_b.history\.csv: training has stopped at step 20 of 100000; run 'train'"
+    with pytest.raises(errors.UserError, match=words):
+        exhibits.table1(folded, tmp_path)
+    for row in ("20,1,1,0.04", "100000,1,1,"):  # converged; the last step
+        run.history.write_text(f"step,loss,seconds,loss_change\n{row}\n")
+        exhibits.table1(folded, tmp_path)
+
+
+def test_a_damaged_history_is_named(folded, tmp_path):
+    for runs in folded.values():
+        for run in runs:
+            run.history.write_text("step,loss,secs\n20,1,1\n")
+    with pytest.raises(errors.UserError, match=r"history\.csv: damaged table; run 'train' again"):
+        exhibits.summary(("mae_hu",))(folded, tmp_path)
 
 
 def test_a_summary_of_folds_has_means_over_subjects_and_of_trainings(folded, tmp_path):

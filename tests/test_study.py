@@ -1,5 +1,6 @@
 """A study runs what is asked and compares nothing that cannot be compared."""
 
+import errno
 import itertools
 import pathlib
 import shutil
@@ -200,3 +201,15 @@ def test_splits_and_configs_are_compared_fold_by_fold(tmp_path):
     words = "arm b of fold2: subject s1 is 'test' in a of fold2 but 'train' in b of fold2; prepare"
     with pytest.raises(errors.UserError, match=words):
         study.check({"a": [one, two], "b": others})
+
+
+def test_volumes_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
+    (tmp_path / "one" / "volumes" / "s").mkdir(parents=True)
+    (tmp_path / "one" / "volumes" / "s" / "chunk").write_bytes(b"voxels")
+
+    def across_disks(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(jobs.os, "link", across_disks)
+    jobs._take_volumes(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two" / "volumes" / "s" / "chunk").read_bytes() == b"voxels"

@@ -12,6 +12,7 @@ from multires_tf import (
     calibration,
     errors,
     origin,
+    outputs,
     progress,
     runfolder,
     runtime,
@@ -53,7 +54,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
         "seed": seed,
         "subjects": len(volumes),
         "classes": list(intervals.CLASSES),
-        "inputs": [volume.pyramids["mr"].attributes.get("inputs") for volume in volumes],
+        "prepared": [outputs.made_of(volume.pyramids["mr"].attributes) for volume in volumes],
     }
     if not _is_done(folder, made):
         runtime.start(seed=config.seed, precision=config.train.precision)
