@@ -28,9 +28,9 @@ _FARTHEST_BYTE = 1 << 40  # a terabyte; file systems refuse to go much further
 _FLOATS = {16: "f4", 64: "f8"}
 # sform and qform may differ by this share of a voxel at the corners: one of them was rounded.
 _SAME_PLACE = 0.5
+_MAGICS = (b"n+1\0", b"n+2\0")
 # Form and offset of the fields that are read here, by the length that a header begins with:
 # NIfTI-1 and NIfTI-2.
-_MAGICS = (b"n+1\0", b"n+2\0")
 _FIELDS = {
     348: {
         "magic": ("4s", 344),
