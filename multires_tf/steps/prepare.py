@@ -114,9 +114,7 @@ def _with_rows(
     """
     there = {one.subject for one in subjects}
     lacking = [one for one in earlier if one.subject not in there]
-    every = [*subjects, *lacking]
-    away = {one.subject for one in lacking} - faults.keys()
-    return sorted(every, key=lambda one: one.subject) if lacking else every, away
+    return [*subjects, *lacking], {one.subject for one in lacking} - faults.keys()
 
 
 def _check_folder(workdir: pathlib.Path, data: pathlib.Path) -> None:

@@ -133,6 +133,8 @@ def test_a_subject_that_is_away_for_a_while_keeps_its_row(data, tmp_path):
         one = _read(table)["001"]
         mark = f"left out by prepare (was {before['001'].split})"
         assert (one.split, one.flags) == ("none", f"heavy motion; {mark}")
+        # The order of the others, by which windows are drawn, is that of the data.
+        assert list(_read(table)) == ["000", "002", "003", "001"]
     (tmp_path / "elsewhere").rename(data / "001")
     prepare.run(workdir=run, config=pairs.config(), data=data)
     assert _read(table) == before
