@@ -55,11 +55,17 @@ def run(
     subjects = cohort.discover(data, faults=problems if keep_going else None)
     subjects, away = _with_rows(subjects, problems, _earlier(folder))
     chosen = preparer.Preparer(folder, config, series)
-    out = problems.keys() | away
-    todo = [one for one in subjects if one.subject not in out and not chosen.is_done(one)]
-    if scheduler is not None:
+    if scheduler is not None:  # its workers are in folders of their own
         chosen = chosen.absolute()
-        todo = [one.absolute() for one in todo]
+
+    def out() -> set[str]:
+        return problems.keys() | away
+
+    def left() -> list[cohort.Subject]:
+        found = [one for one in subjects if one.subject not in out() and not chosen.is_done(one)]
+        return found if scheduler is None else [one.absolute() for one in found]
+
+    todo = left()
     side_by_side = functools.partial(
         parallel.problems,
         cost_bytes=chosen.cost_bytes,
@@ -69,30 +75,31 @@ def run(
     )
     found = side_by_side(todo, chosen.check, words="check")
     problems |= {one.subject: words for one, words in found}
-    if all(one.subject in problems.keys() | away for one in subjects):
+    if all(one.subject in out() for one in subjects):
         first = next(iter(problems.values()))
         raise errors.UserError(f"{data}: no subject can be used; {first}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
         before = _earlier_splits(chosen)
-        placed = _with_splits(before, subjects, problems.keys() | away, config)
+        placed = _with_splits(before, subjects, out(), config)
         training = [one for one in placed if one.split == "train"]
         faults = problems if keep_going else None
         if chosen.find_landmarks(training, faults=faults):
-            todo = [one for one in subjects if not chosen.is_done(one)]
-        todo = [one for one in todo if one.subject not in problems.keys() | away]
+            todo = left()
+        todo = [one for one in todo if one.subject not in out()]
         found = side_by_side(todo, chosen.prepare, words="prepare")
         problems |= {one.subject: words for one, words in found}
-        out = problems.keys() | away
         if folder.landmarks.exists():  # they come from the training subjects: what was drawn stays
-            subjects = [_left_out(one) if one.subject in out else one for one in placed]
+            subjects = [_left_out(one) if one.subject in out() else one for one in placed]
         else:
-            subjects = _with_splits(before, subjects, out, config)
+            subjects = _with_splits(before, subjects, out(), config)
         marks = {
-            name: flags.left_out(before.get(name, "")) for name in out if before.get(name) != "none"
+            name: flags.left_out(before.get(name, ""))
+            for name in out()
+            if before.get(name) != "none"
         }
         subjects = _write(chosen, subjects, marks)
-    lines = _lines(folder, subjects, out)
+    lines = _lines(folder, subjects, out())
     if away:
         names = ", ".join(sorted(away))
         lines.append(f"not in {data} any more, left out with its row kept: {names}")

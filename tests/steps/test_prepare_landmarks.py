@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -108,3 +109,19 @@ def test_volumes_taken_from_a_run_with_other_training_subjects_are_made_anew(dat
     assert one.landmarks.read_text() != other.landmarks.read_text()
     assert not np.array_equal(store.open_pyramid(other.volume("000", "mr")).read_all(), before)
     assert np.array_equal(store.open_pyramid(one.volume("000", "mr")).read_all(), before)
+
+
+def test_workers_get_whole_paths_after_landmarks_were_made_too(data, tmp_path, monkeypatch):
+    seen = []
+
+    def here(todo, do, *, words, **_):
+        seen.extend((words, one.mr.is_absolute()) for one in todo)
+        for one in todo:
+            do(one)
+        return []
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(prepare.parallel, "problems", here)
+    places = {"workdir": pathlib.Path("run"), "data": data.relative_to(tmp_path)}
+    prepare.run(config=pairs.config(*SETS), scheduler="tcp://nowhere:1", **places)
+    assert sorted(set(seen)) == [("check", True), ("prepare", True)]
