@@ -34,7 +34,7 @@ def _run(chosen: argparse.Namespace) -> int:
         program=_PROGRAM,
         task=verb,
         folder=arguments.get("workdir"),
-        **({"less_memory": _LESS_MEMORY[verb]} if verb in _LESS_MEMORY else {}),
+        less_memory=_LESS_MEMORY.get(verb),
     )
 
 

@@ -29,6 +29,9 @@ _DISK = {
 }
 
 
+_LESS = "do less at a time, or use a machine with more"
+
+
 class Parser(argparse_flags.ArgumentParser):
     """A parser whose complaint is one line and exit code 2."""
 
@@ -68,7 +71,7 @@ def answer(
     program: str = "",
     task: str = "the experiment",
     folder: pathlib.Path | None = None,
-    less_memory: str = "do less at a time, or use a machine with more",
+    less_memory: str | None = None,
 ) -> int:
     """Works, and says what there is to say: lines on stdout, a complaint in one line on stderr.
 
@@ -101,7 +104,7 @@ def answer(
         if isinstance(error, OSError) and error.errno in _DISK:
             return _complain(f"{error.filename or task}: {_DISK[error.errno]}", 2, program)
         if _is_out_of_memory(error):
-            return _complain(f"{task}: not enough memory; {less_memory}", 2, program)
+            return _complain(f"{task}: not enough memory; {less_memory or _LESS}", 2, program)
         line = f"{task} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return _complain(line + _logged(folder), 1, program)
     return 0

@@ -218,21 +218,27 @@ def _notes(folder: pathlib.Path) -> dict[str, Any]:
     return runfolder.read_json(path, "--show") if path.exists() else {}
 
 
-def _mark(place: pathlib.Path) -> list[str | None]:
-    return scored.mark(runfolder.RunFolder(place))
-
-
-def _is_current(folder: pathlib.Path, known: Any) -> bool:
-    """Whether an exhibit shows runs as they are now, and their scores are of what they have."""
-    if not isinstance(known, dict) or not known:
-        return False
+def _mark(place: pathlib.Path) -> list[str | None] | None:
+    """What a run is now; None where its scores are not of what it has."""
+    run = runfolder.RunFolder(place)
     try:
-        for run in (runfolder.RunFolder(folder / place) for place in known):
-            if run.scores_json.exists():
-                scored.refuse_stale(run)
+        if run.scores_json.exists():
+            scored.refuse_stale(run)
     except errors.UserError:
-        return False
-    return all(_mark(folder / place) == mark for place, mark in known.items())
+        return None
+    return scored.mark(run)
+
+
+def _old(folder: pathlib.Path) -> list[str]:
+    """The exhibits in a study's folder that do not show its runs as they are now."""
+    notes = {name: known for name, known in _notes(folder).items() if isinstance(known, dict)}
+    now = {place: _mark(folder / place) for place in set().union(*notes.values())}
+    current = [
+        name
+        for name, known in notes.items()
+        if known and all(mark and now[place] == mark for place, mark in known.items())
+    ]
+    return [name for name in _FILES if (folder / name).exists() and name not in current]
 
 
 def page(_: Runs, folder: pathlib.Path) -> list[str]:
@@ -241,11 +247,11 @@ def page(_: Runs, folder: pathlib.Path) -> list[str]:
     Returns:
         Its path, and the exhibits that are left out: their runs were trained or scored again.
     """
-    notes = _notes(folder)
-    there = [name for name in _FILES if (folder / name).exists()]
-    old = [name for name in there if not _is_current(folder, notes.get(name))]
+    old = _old(folder)
     sections = []
-    for path in (folder / name for name in there if name not in old):
+    for path in (folder / name for name in _FILES if name not in old):
+        if not path.exists():
+            continue
         content = path.read_bytes() if path.suffix == ".png" else path.read_text("utf-8")
         sections.append(study_page.Section(_FILES[path.name], content))
     places = [folder, *folds.found(folder)]

@@ -268,10 +268,12 @@ def read_facts(folder: pathlib.Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def settings(folder: pathlib.Path) -> dict[str, Any]:
-    """How a prediction was made; nothing where its facts do not tell."""
+def manner(folder: pathlib.Path) -> dict[str, Any]:
+    """What predictions that are compared have to be alike in; nothing where facts do not tell."""
     found = read_facts(folder).get("settings")
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: found.get(key) for key in ("samples", "seed", "tile", "overlap")}
 
 
 def warning(facts: dict[str, Any]) -> str | None:

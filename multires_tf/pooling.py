@@ -184,12 +184,12 @@ def refuse_unlike_folds(runs: Runs) -> None:
 
 def _predicted(run: runfolder.RunFolder) -> dict[str, Any]:
     """How the test subjects of a run were predicted; nothing where they are not yet."""
-    facts = (outputs.read_facts(path.parent) for path in run.predictions.glob(f"*/{outputs.FACTS}"))
-    found = next((one for one in facts if isinstance(one.get("settings"), dict)), {})
-    if not found:
+    folders = (path.parent for path in run.predictions.glob(f"*/{outputs.FACTS}"))
+    folder = next((one for one in folders if outputs.manner(one)), None)
+    if folder is None:
         return {}
-    settings = {key: found["settings"].get(key) for key in ("samples", "seed", "tile", "overlap")}
-    return {**settings, "calibration": "yes" if found.get("calibration") else "no"}
+    calibrated = bool(outputs.read_facts(folder).get("calibration"))
+    return {**outputs.manner(folder), "calibration": "yes" if calibrated else "no"}
 
 
 def or_nan(value: float | None) -> float:

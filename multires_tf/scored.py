@@ -24,11 +24,11 @@ def made(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
     for subject in subjects:
         facts = run.prediction(subject) / outputs.FACTS
         marks[subject] = checksums.of_file(facts) if facts.exists() else None
-        settings = outputs.settings(facts.parent)
-        first = first or settings
-        for key in ("samples", "seed", "tile", "overlap"):
-            if first.get(key) != settings.get(key):
-                reason = f"predicted with {key} {settings.get(key)}, others with {first.get(key)}"
+        own = outputs.manner(facts.parent)
+        first = first or own
+        for key in first:
+            if first[key] != own.get(key):
+                reason = f"predicted with {key} {own.get(key)}, others with {first[key]}"
                 raise errors.UserError(f"{facts}: {reason}; run 'predict' again")
     best, kept = run.best.exists(), calibration.read(run)
     return {

@@ -56,8 +56,9 @@ def load(path: pathlib.Path, variables: Sequence[Any]) -> dict[str, Any]:
 
 
 def position(path: pathlib.Path) -> dict[str, Any]:
-    """The position that was saved, once all of the file was read; raises as `load`."""
-    return load(path, ())
+    """The position that was saved, without reading the variables; raises as `load`."""
+    with archives.opened(path, REMEDY) as archive:
+        return _position(archive[_POSITION])
 
 
 def _position(array: np.ndarray) -> dict[str, Any]:
