@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import exhibits, study
+from multires_tf.studies import exhibits, study
 
 ROOT = pathlib.Path("runs/ablation_resolution")
 TRAINED = (

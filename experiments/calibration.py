@@ -14,7 +14,7 @@ Expected: after calibration 85 to 95 % in the body, 80 % and more in bone.
 from __future__ import annotations
 
 from experiments import table1
-from multires_tf import exhibits, study
+from multires_tf.studies import exhibits, study
 
 ARMS = [arm for arm in table1.ARMS if arm.name == "multires_unc"]
 VERBS = table1.VERBS

@@ -12,7 +12,7 @@ Expected: the U-Nets err in bone and at lungs and gas, MultiRes less, at their b
 from __future__ import annotations
 
 from experiments import table1
-from multires_tf import exhibits, study
+from multires_tf.studies import exhibits, study
 
 ARMS, VERBS = table1.ARMS, table1.VERBS
 

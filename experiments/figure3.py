@@ -13,7 +13,7 @@ Expected: the mean error rises with both; the heteroscedastic one is the larger 
 from __future__ import annotations
 
 from experiments import table1
-from multires_tf import exhibits, study
+from multires_tf.studies import exhibits, study
 
 ARMS = [arm for arm in table1.ARMS if arm.name == "multires_unc"]
 VERBS = table1.VERBS

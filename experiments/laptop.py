@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import exhibits, study
+from multires_tf.studies import exhibits, study
 
 ROOT = pathlib.Path("runs/laptop")
 BUDGET = ("train.steps=1500", "train.validate_every=1500")

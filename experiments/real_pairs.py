@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import exhibits, study
+from multires_tf.studies import exhibits, study
 
 ROOT = pathlib.Path("runs/real_pairs")
 # Half the voxels in plane, so that a window sees twice as far, and limbs have no up or down.

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import pathlib
 
-from multires_tf import exhibits, study
+from multires_tf.studies import exhibits, study
 
 ROOT = pathlib.Path("runs/table1")
 NAMES = ("unet2d", "unet3d", "multires", "multires_unc")

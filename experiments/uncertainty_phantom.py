@@ -22,9 +22,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from multires_tf import assembly, door, errors, folds, runfolder, study
+from multires_tf import door
 from multires_tf.data import cohort, geometry, images
+from multires_tf.ground import errors, runfolder
+from multires_tf.joints import assembly
 from multires_tf.steps import predict
+from multires_tf.studies import folds, study
 
 ARMS = [study.Arm("multires_unc", "multires_unc", ("laptop",), ("register=none",))]
 VERBS = ("prepare", "train")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from absl import app
 
-from multires_tf import config, door
+from multires_tf import door
+from multires_tf.ground import config
 
 _PROGRAM = "multires-tf"
 # What to do where a verb had not enough memory.

@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, logging
 from absl.flags import argparse_flags
 
-from multires_tf import errors, runfolder
+from multires_tf.ground import errors, runfolder
 
 _AGAIN = "what was there before is kept; free some space and run the same command again"
 _DISK = {

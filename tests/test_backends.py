@@ -15,7 +15,7 @@ TINY = ["--config", "configs/multires_unc.yaml", "--overlay", "configs/overlays/
 TRAIN = """import pathlib
 import sys
 from experiments.paper_scale import training
-from multires_tf import config, runfolder
+from multires_tf.ground import config, runfolder
 folder = runfolder.RunFolder(pathlib.Path(sys.argv[1]))
 training.run(folder, config.parse(folder.config))
 """

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import config as configs
-from multires_tf import errors, runfolder
 from multires_tf.data import geometry, images, store
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors, runfolder
 from multires_tf.steps import prepare
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "multires_unc.yaml"

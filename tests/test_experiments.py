@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from multires_tf import config
+from multires_tf.ground import config
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"

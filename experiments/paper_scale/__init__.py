@@ -9,9 +9,9 @@ Command: python -m multires_tf phantom --out runs/phantom3mm --subjects 20 --see
     cut -d, -f1-3 runs/phantom3mm/cohort.csv > runs/phantom3mm/unsplit.csv
     KERAS_BACKEND=jax python -m experiments.paper_scale --data runs/phantom3mm/unsplit.csv
 Cost: on one H200 twelve minutes with `--set train.steps=550`, the phantoms included: six of them
-    training (three compiling the 3-D U-Net), four predicting and scoring. All arms train at the same
-    time, so that one compiles while another computes: under TensorFlow on processors that is too
-    much at once.
+    training (half of it compiling the 3-D U-Net), four predicting and scoring. All arms train at
+    the same time, so that one compiles while another computes: under TensorFlow on processors that
+    is too much at once.
 Expected: both MultiRes ahead of both U-Nets in the end. So few steps (base.yaml has 100 000) do not
     get there: after 550 the 2-D U-Net leads (experiments/README.md).
 """

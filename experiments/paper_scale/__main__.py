@@ -12,7 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from experiments.paper_scale import training
-from multires_tf import door, errors, exhibits, runfolder, study
+from multires_tf import door
+from multires_tf.ground import errors, runfolder
+from multires_tf.studies import exhibits, study
 
 ROOT = pathlib.Path("runs/paper_scale")
 VERBS = ("prepare", "predict", "evaluate")  # training stands between the first two

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, errors, origin, progress, runfolder, runtime
-from multires_tf import config as configs
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors, progress, runfolder, runtime
+from multires_tf.joints import assembly, origin
 
 
 def run(folder: runfolder.RunFolder, config: configs.Config) -> None:

@@ -7,7 +7,8 @@ import pathlib
 from collections.abc import Iterator
 
 from experiments.throughput import branch, feeding, memory, network, predict, prepare, tables
-from multires_tf import door, errors, runfolder
+from multires_tf import door
+from multires_tf.ground import errors, runfolder
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 QUESTIONS = {

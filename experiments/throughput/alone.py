@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from multires_tf import errors
+from multires_tf.ground import errors
 
 
 @dataclasses.dataclass(frozen=True)

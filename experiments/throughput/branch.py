@@ -17,7 +17,8 @@ from typing import Any
 
 from experiments.throughput import roofline
 from experiments.throughput.contestant import ITEMSIZES
-from multires_tf import door, errors
+from multires_tf import door
+from multires_tf.ground import errors
 
 PRECISIONS = ("float32", "bfloat16")
 LAYOUTS = ("contiguous", "channels_last_3d")

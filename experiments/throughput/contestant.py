@@ -47,7 +47,7 @@ def _ours(who: str, precision: str, edge: int) -> Built:
     import keras
 
     from experiments.throughput import machine
-    from multires_tf import synthesis
+    from multires_tf.joints import synthesis
     from multires_tf.model import networks
 
     keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")

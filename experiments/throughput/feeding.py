@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, door, runfolder
-from multires_tf import config as configs
+from multires_tf import door
 from multires_tf.data import pipeline, store
+from multires_tf.ground import config as configs
+from multires_tf.ground import runfolder
+from multires_tf.joints import assembly
 
 SHAPE = (320, 256, 384)
 AUGMENTATIONS = {"flips": 0.0, "flips, half rotated and scaled": 0.5, "all rotated and scaled": 1.0}

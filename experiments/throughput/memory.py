@@ -13,7 +13,8 @@ import tempfile
 from typing import Any
 
 from experiments.throughput import alone, bodies
-from multires_tf import door, errors
+from multires_tf import door
+from multires_tf.ground import errors
 
 SHAPE = (531, 512, 512)  # voxels (z, y, x)
 SPACING_MM = (2.0, 1.5, 1.5)

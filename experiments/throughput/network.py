@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from experiments.throughput import alone, roofline
-from multires_tf import assembly, door
-from multires_tf import config as configs
+from multires_tf import door
 from multires_tf.data import windows
+from multires_tf.ground import config as configs
+from multires_tf.joints import assembly
 
 # In this order: a layer of a head is one of the objective's, too.
 PARTS = {

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from experiments.throughput import alone
-from multires_tf import door, errors
+from multires_tf import door
+from multires_tf.ground import errors
 
 EDGE = 80
 OVERLAP = 0.25
@@ -75,7 +76,7 @@ def _our_rows(chosen: argparse.Namespace, precision: str) -> list[dict[str, Any]
     import keras
     import tensorflow as tf
 
-    from multires_tf import planning, synthesis
+    from multires_tf.joints import planning, synthesis
     from multires_tf.model import networks, thin
 
     keras.config.set_dtype_policy(precision)
@@ -159,7 +160,7 @@ def _peer_rows() -> list[dict[str, Any]]:
     import torch
     from monai.networks.nets import HighResNet
 
-    from multires_tf import synthesis
+    from multires_tf.joints import synthesis
 
     tiling = synthesis.Tiling((EDGE,) * 3, OVERLAP, (EDGE,) * 3, (1, 2, 4), 16)
     windows = len(tiling.starts(BODY))

@@ -13,8 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from multires_tf import errors
 from multires_tf.data import geometry, resampling
+from multires_tf.ground import errors
 
 # Voxels of the grid on which images are compared; bodies move by millimetres, not by tenths.
 _SPACING_MM = 4.0

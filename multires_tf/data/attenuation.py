@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage, special
 
-from multires_tf import errors
 from multires_tf.data import resampling
+from multires_tf.ground import errors
 
 AIR_HU = -1000.0
 _SOFT_SLOPE = 9.6e-5

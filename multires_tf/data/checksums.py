@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from multires_tf import errors
+from multires_tf.ground import errors
 
 
 def of_text(text: str) -> str:

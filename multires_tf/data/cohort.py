@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from multires_tf import errors, tables
 from multires_tf.data import images
+from multires_tf.ground import errors, tables
 
 DRAWN_SPLITS = ("train", "validation", "test")
 SPLITS = (*DRAWN_SPLITS, "none")

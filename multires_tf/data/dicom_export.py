@@ -18,8 +18,8 @@ import pydicom
 from pydicom import uid
 
 import multires_tf
-from multires_tf import errors
 from multires_tf.data import dicom, dicom_headers, geometry, images, resampling
+from multires_tf.ground import errors
 
 # Taken over from the MR: who was scanned, in which study, and where.
 _PATIENT = (

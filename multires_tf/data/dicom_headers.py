@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from multires_tf import errors
+from multires_tf.ground import errors
 
 _NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _SCALE = ("RescaleSlope", "RescaleIntercept")

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 
-from multires_tf import errors
 from multires_tf.data import geometry, masks
+from multires_tf.ground import errors
 
 # No tissue and no noise lies below: a scanner writes such values (-2000, -3024) where it has not
 # measured.

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from multires_tf import errors
+from multires_tf.ground import errors
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from multires_tf import errors, runfolder
+from multires_tf.ground import errors, runfolder
 
 PERCENTS = (1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99)
 # The quartiles between deciles are in the file, but do not bend the scale.

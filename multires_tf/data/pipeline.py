@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multires_tf import errors
 from multires_tf.data import augmentation, intensity, sampling, store, windows
+from multires_tf.ground import errors
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 
-from multires_tf import errors
 from multires_tf.data import (
     alignment,
     anatomy,
@@ -28,6 +27,7 @@ from multires_tf.data import (
     resampling,
     scans,
 )
+from multires_tf.ground import errors
 
 # A prepared voxel is inside a field only if it is so wholly, up to rounding of the interpolation.
 _WHOLLY = 0.999

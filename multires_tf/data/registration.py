@@ -19,8 +19,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from multires_tf import runfolder
 from multires_tf.data import alignment
+from multires_tf.ground import runfolder
 
 Kind = Literal["none", "rigid", "deformable"]
 Search = Callable[

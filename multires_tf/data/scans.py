@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 
-from multires_tf import errors
 from multires_tf.data import geometry, intensity, masks, resampling
+from multires_tf.ground import errors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from multires_tf import errors
 from multires_tf.data import geometry, intensity, masks, resampling
+from multires_tf.ground import errors
 
 _NAME = re.compile(r"mr_station(\d+)(\..+)?")
 # Of the body's intensities in the overlap; the tails are noise, vessels and artefacts.

@@ -24,8 +24,8 @@ from typing import Any, Literal
 import numpy as np
 import tensorstore
 
-from multires_tf import errors, runfolder
 from multires_tf.data import geometry
+from multires_tf.ground import errors, runfolder
 
 SCALES = (1, 2, 4)
 ATTRIBUTE = "multires_tf"

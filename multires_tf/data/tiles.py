@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import runfolder
 from multires_tf.data import blending, on_demand
+from multires_tf.ground import runfolder
 
 _FINGERPRINT = "fingerprint.json"
 

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
-from multires_tf import errors
+from multires_tf.ground import errors
 
 AXES = "zyx"
 Triple = tuple[int, int, int]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import archives, errors
+from multires_tf.ground import archives, errors
 
 # Training again would go on from the damaged one.
 REMEDY = "bring an intact copy, or begin a new run in another --workdir"

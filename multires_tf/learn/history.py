@@ -7,7 +7,7 @@ import math
 import pathlib
 from typing import Any
 
-from multires_tf import tables
+from multires_tf.ground import tables
 
 COLUMNS = (
     "step",

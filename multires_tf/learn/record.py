@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from multires_tf import errors
+from multires_tf.ground import errors
 from multires_tf.learn import board, checkpoints, history, loop
 
 # Facts that name subjects: best.npz, which goes from hand to hand, has none of them.

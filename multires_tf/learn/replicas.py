@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from multires_tf import errors
+from multires_tf.ground import errors
 
 # What collective operations end with when a peer has gone.
 _LOST = (

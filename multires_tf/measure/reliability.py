@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from multires_tf import archives
+from multires_tf.ground import archives
 
 # Predictions are rounded to whole HU: a smaller standard deviation cannot be told from this one.
 SMALLEST_SD_HU = 1 / math.sqrt(12)

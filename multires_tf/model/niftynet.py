@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from multires_tf import errors
+from multires_tf.ground import errors
 from multires_tf.model import highres3dnet, normalisation, parts
 
 PREFIX = "niftynet"

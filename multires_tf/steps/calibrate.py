@@ -7,19 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import (
-    assembly,
-    calibration,
-    errors,
-    origin,
-    outputs,
-    progress,
-    runfolder,
-    runtime,
-    synthesis,
-)
-from multires_tf import config as configs
 from multires_tf.data import geometry, masks, resampling, store
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors, progress, runfolder, runtime
+from multires_tf.joints import assembly, calibration, origin, outputs, synthesis
 from multires_tf.measure import intervals
 
 SPLIT = "validation"

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, runtime, sections
-from multires_tf import config as configs
+from multires_tf.ground import config as configs
+from multires_tf.ground import runtime, sections
+from multires_tf.joints import assembly
 
 
 def run(*, config: configs.Config, as_json: bool = False) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, comparison, errors, origin, progress, runfolder, scored, tables
-from multires_tf import config as configs
 from multires_tf.data import attenuation, cohort
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors, progress, runfolder, tables
+from multires_tf.joints import assembly, comparison, origin, scored
 from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
 
 CONTRACT = (

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import assembly, calibration, runfolder, runtime
-from multires_tf import config as configs
 from multires_tf.data import nyul
+from multires_tf.ground import config as configs
+from multires_tf.ground import runfolder, runtime
+from multires_tf.joints import assembly, calibration
 
 # The network's own float32 noise is about 1e-6 of a unit; this is 0.4 HU.
 _TOLERANCE_UNIT = 1e-4

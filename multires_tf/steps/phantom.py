@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from multires_tf import errors, parallel, progress, runfolder, runtime, tables
 from multires_tf.data import cohort, geometry, images
 from multires_tf.data.phantom import subject, tissues
+from multires_tf.ground import errors, parallel, progress, runfolder, runtime, tables
 
 SHARES = (22, 5, 5)  # training, validation, test
 # Raised whenever the same parameters would give other files.

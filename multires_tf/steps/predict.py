@@ -8,10 +8,11 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from multires_tf import assembly, calibration, cluster, errors, outputs, runfolder
-from multires_tf import config as configs
-from multires_tf import predictor as predictors
 from multires_tf.data import cohort, dicom, dicom_export, images, preparation
+from multires_tf.ground import cluster, errors, runfolder
+from multires_tf.ground import config as configs
+from multires_tf.joints import assembly, calibration, outputs
+from multires_tf.joints import predictor as predictors
 
 
 def run(

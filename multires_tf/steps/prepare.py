@@ -9,9 +9,10 @@ import pathlib
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from multires_tf import config as configs
-from multires_tf import errors, parallel, preparer, runfolder, runtime
 from multires_tf.data import cohort, flags
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors, parallel, runfolder, runtime
+from multires_tf.joints import preparer
 from multires_tf.measure import quality_page
 
 # What came of a subject's registration.

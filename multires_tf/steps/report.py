@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf import comparison, config, errors, outputs, progress, runfolder, scored, tables
+from multires_tf.ground import config, errors, progress, runfolder, tables
+from multires_tf.joints import comparison, outputs, scored
 from multires_tf.measure import figures, page, reliability, viewer
 
 # Each picture is about half a megabyte: a page stays openable.

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from multires_tf import assembly, errors, origin, progress, runfolder, runtime, strict, validation
-from multires_tf import config as configs
 from multires_tf.data import pipeline
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors, progress, runfolder, runtime, strict
+from multires_tf.joints import assembly, origin, validation
 
 # Re-estimation reads windows of its own, apart from those that training sees.
 _STATISTICS_SEED = 1_000_003

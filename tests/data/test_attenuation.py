@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from multires_tf import errors
 from multires_tf.data import attenuation
+from multires_tf.ground import errors
 
 KVPS = (80, 100, 110, 120, 130, 140)
 

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from multires_tf import errors
 from multires_tf.data import checksums
+from multires_tf.ground import errors
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
-from multires_tf import errors
 from multires_tf.data import cohort
+from multires_tf.ground import errors
 
 
 def subjects(*splits):

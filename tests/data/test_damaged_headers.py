@@ -8,8 +8,8 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from multires_tf import errors
 from multires_tf.data import geometry, images
+from multires_tf.ground import errors
 
 VOXELS = np.random.default_rng(0).normal(0, 100, (4, 5, 6)).astype(np.float32)
 GRID = geometry.Geometry((4, 5, 6), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))

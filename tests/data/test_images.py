@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import errors
 from multires_tf.data import geometry, images, nifti
+from multires_tf.ground import errors
 
 GRID = geometry.Geometry(
     size=(4, 5, 6),

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import errors
 from multires_tf.data import geometry, intensity
+from multires_tf.ground import errors
 
 WINDOW_HU = (-1024, 3071)
 

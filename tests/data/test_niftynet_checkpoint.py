@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from multires_tf import errors
 from multires_tf.data import niftynet_checkpoint
+from multires_tf.ground import errors
 
 _KERNEL = "HighRes3DNet/conv_0_bn_prelu/conv_/w"
 

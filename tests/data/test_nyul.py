@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from multires_tf import errors
 from multires_tf.data import nyul
+from multires_tf.ground import errors
 
 # Intensities 0, 1, ... 100 have the percents as percentiles.
 EVEN = np.arange(101.0)

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from multires_tf import errors
 from multires_tf.data import pipeline, store, windows
+from multires_tf.ground import errors
 
 SHAPE = (21, 19, 30)
 EDGE = 16

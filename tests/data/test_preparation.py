@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import errors
 from multires_tf.data import geometry, preparation, scans
+from multires_tf.ground import errors
 
 GRID = geometry.Geometry(
     size=(12, 24, 24),

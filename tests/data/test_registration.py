@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import errors
 from multires_tf.data import alignment, geometry, preparation, registration, scans
 from multires_tf.data.phantom import subject
+from multires_tf.ground import errors
 
 
 def phantom_pair(index: int, spacing_mm: float, part: tuple) -> tuple[sitk.Image, sitk.Image]:

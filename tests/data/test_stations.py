@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import errors
 from multires_tf.data import geometry, images, stations
 from multires_tf.data.phantom import subject, tissues
+from multires_tf.ground import errors
 
 GRID = geometry.Geometry(
     size=(40, 24, 24),

@@ -4,8 +4,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from multires_tf import errors
 from multires_tf.data import store
+from multires_tf.ground import errors
 
 SPACING_MM = [3.0, 1.0, 2.0]
 

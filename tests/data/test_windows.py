@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from multires_tf import errors
 from multires_tf.data import windows
+from multires_tf.ground import errors
 
 SCALES = (1, 2, 4)
 

@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from multires_tf import runtime
+from multires_tf.ground import runtime
 
 STEPS, BATCH, EDGE = 10, 4, 16
 

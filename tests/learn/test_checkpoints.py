@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from multires_tf import errors
+from multires_tf.ground import errors
 from multires_tf.learn import checkpoints
 
 

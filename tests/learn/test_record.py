@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 
-from multires_tf import errors
+from multires_tf.ground import errors
 from multires_tf.learn import checkpoints, history, loop, record
 
 

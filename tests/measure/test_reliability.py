@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from multires_tf import errors
+from multires_tf.ground import errors
 from multires_tf.measure import reliability
 
 

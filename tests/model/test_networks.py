@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-from multires_tf import assembly
-from multires_tf import config as configs
+from multires_tf.ground import config as configs
+from multires_tf.joints import assembly
 from multires_tf.model import networks
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -189,8 +189,8 @@ import sys
 import numpy as np
 import jax
 import keras
-from multires_tf import assembly
-from multires_tf import config as configs
+from multires_tf.joints import assembly
+from multires_tf.ground import config as configs
 from multires_tf.model import networks
 
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from multires_tf import errors
+from multires_tf.ground import errors
 from multires_tf.model import highres3dnet, niftynet
 
 FIXTURES = os.environ.get("MULTIRES_TF_FIXTURES")

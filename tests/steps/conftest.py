@@ -9,8 +9,8 @@ import pairs
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import config, runfolder
 from multires_tf.data import geometry, store
+from multires_tf.ground import config, runfolder
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 SHAPE = (8, 9, 10)

@@ -7,10 +7,10 @@ import pathlib
 
 import numpy as np
 
-from multires_tf import config as configs
-from multires_tf import outputs
-from multires_tf import predictor as predictors
 from multires_tf.data import geometry, images
+from multires_tf.ground import config as configs
+from multires_tf.joints import outputs
+from multires_tf.joints import predictor as predictors
 from multires_tf.steps import predict
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"

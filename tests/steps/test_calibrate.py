@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from multires_tf import assembly, calibration, config, errors, runtime, synthesis
+from multires_tf.ground import config, errors, runtime
+from multires_tf.joints import assembly, calibration, synthesis
 from multires_tf.learn import checkpoints
 from multires_tf.steps import calibrate
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from multires_tf import config, errors
 from multires_tf.data import store
+from multires_tf.ground import config, errors
 from multires_tf.measure import intervals, reliability
 from multires_tf.steps import evaluate
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from multires_tf import assembly, errors
+from multires_tf.ground import errors
+from multires_tf.joints import assembly
 from multires_tf.learn import checkpoints
 from multires_tf.steps import calibrate, evaluate
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import errors
+from multires_tf.ground import errors
 from multires_tf.steps import phantom
 
 COARSE = {"seed": 3, "spacing_mm": 20.0}

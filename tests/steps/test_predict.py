@@ -12,9 +12,10 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from multires_tf import errors, outputs, planning, synthesis
-from multires_tf import predictor as predictors
 from multires_tf.data import geometry, images, preparation, scans
+from multires_tf.ground import errors
+from multires_tf.joints import outputs, planning, synthesis
+from multires_tf.joints import predictor as predictors
 from multires_tf.measure import novelty
 from multires_tf.steps import predict
 

@@ -11,8 +11,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import errors, outputs
-from multires_tf import predictor as predictors
+from multires_tf.ground import errors
+from multires_tf.joints import outputs
+from multires_tf.joints import predictor as predictors
 from multires_tf.measure import intervals
 from multires_tf.steps import predict
 

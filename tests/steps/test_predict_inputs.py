@@ -10,10 +10,11 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import config as configs
-from multires_tf import errors, outputs
-from multires_tf import predictor as predictors
 from multires_tf.data import geometry, images
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors
+from multires_tf.joints import outputs
+from multires_tf.joints import predictor as predictors
 from multires_tf.steps import predict
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "multires_unc.yaml"

@@ -9,9 +9,10 @@ import pairs
 import pytest
 import SimpleITK as sitk
 
-from multires_tf import config as configs
-from multires_tf import errors, preparer, runfolder
 from multires_tf.data import cohort, geometry, images, store
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors, runfolder
+from multires_tf.joints import preparer
 from multires_tf.steps import prepare
 
 

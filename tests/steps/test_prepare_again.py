@@ -11,9 +11,10 @@ import numpy as np
 import pairs
 import pytest
 
-from multires_tf import config as configs
-from multires_tf import errors, preparer, runfolder
 from multires_tf.data import cohort, images, store
+from multires_tf.ground import config as configs
+from multires_tf.ground import errors, runfolder
+from multires_tf.joints import preparer
 from multires_tf.measure import quality
 from multires_tf.steps import prepare
 

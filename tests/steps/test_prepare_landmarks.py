@@ -12,8 +12,9 @@ import numpy as np
 import pairs
 import pytest
 
-from multires_tf import errors, intake, runfolder
 from multires_tf.data import cohort, images, store
+from multires_tf.ground import errors, runfolder
+from multires_tf.joints import intake
 from multires_tf.steps import prepare
 
 SETS = ("intensity.mr_landmarks=nyul", "cohort.split=[1, 1, 2]")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from multires_tf import errors
+from multires_tf.ground import errors
 from multires_tf.steps import evaluate, report
 
 

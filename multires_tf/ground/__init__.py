@@ -1,0 +1,1 @@
+"""Ground: what everything stands on; settings, folders, errors, memory, processes."""
