@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import pathlib
 import re
 import sys
@@ -15,19 +14,6 @@ from absl import app, logging
 from absl.flags import argparse_flags
 
 from multires_tf.ground import errors, runfolder
-
-_AGAIN = "what was there before is kept; free some space and run the same command again"
-_DISK = {
-    errno.ENOSPC: f"the disk is full; {_AGAIN}",
-    errno.EDQUOT: f"the disk quota is used up; {_AGAIN}",
-    errno.EROFS: "the file system is read-only; choose another folder",
-    errno.EACCES: "no permission to read or write here; choose another place or ask its owner",
-    errno.EPERM: "no permission to read or write here; choose another place or ask its owner",
-    errno.EEXIST: "a file lies where a folder should be; move it away",
-    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
-    errno.EFBIG: f"the file grew beyond the allowed size; {_AGAIN}",
-}
-
 
 _LESS = "do less at a time, or use a machine with more"
 
@@ -101,8 +87,9 @@ def answer(
     except KeyboardInterrupt:
         return _complain("interrupted; the same command continues", 1, program)
     except Exception as error:  # the last resort: users get a line, the log gets the traceback
-        if isinstance(error, OSError) and error.errno in _DISK:
-            return _complain(f"{error.filename or task}: {_DISK[error.errno]}", 2, program)
+        if isinstance(error, OSError) and error.errno in errors.REMEDIES:
+            remedy = errors.REMEDIES[error.errno]
+            return _complain(f"{error.filename or task}: {remedy}", 2, program)
         if _is_out_of_memory(error):
             return _complain(f"{task}: not enough memory; {less_memory or _LESS}", 2, program)
         line = f"{task} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"

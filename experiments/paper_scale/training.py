@@ -63,8 +63,7 @@ def _train(folder: runfolder.RunFolder, config: configs.Config) -> None:
             advice = "lower train.learning_rate, or set train.precision=float32"
             raise errors.UserError(f"{folder.root}: {reason}; {advice}")
     position = {"step": config.train.steps, "finished": True, "history": record.rows, **facts}
-    public = {name: fact for name, fact in position.items() if name not in ("stores", "subjects")}
-    checkpoints.save(folder.best, nets.plain.variables, public)
+    checkpoints.save(folder.best, nets.plain.variables, checkpoints.without_names(position))
     checkpoints.save(folder.last, [*nets.plain.variables, *optimiser.variables], position)
 
 

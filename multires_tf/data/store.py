@@ -13,7 +13,6 @@ voxels [s*i, s*i + s); hence its centre lies (s - 1) / 2 level-1 voxels further 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import functools
 import json
 import os
@@ -140,15 +139,7 @@ def _write_level(path: Path, array: np.ndarray, fill: float, *, named: Path) -> 
         store = tensorstore.open(spec, context=_context(), create=True).result()
         store.write(np.ascontiguousarray(array)).result()
     except ValueError as error:
-        raise _as_os_error(error, named) from error
-
-
-def _as_os_error(error: ValueError, path: Path) -> Exception:
-    """Tensorstore tells of the system's errors in words only: gives them their number back."""
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
-        if os.strerror(number) in str(error):
-            return OSError(number, os.strerror(number), str(path))
-    return error
+        raise errors.as_system_error(error, named) from error
 
 
 def _multiscales(name: str, spacing_mm: Sequence[float]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""One job a subject, here or on an existing Dask cluster: what steps and studies share.
+"""One item after the other, here or on an existing Dask cluster: what steps and studies share.
 
-The cluster sees the same folders as this process, and its workers have this package installed. A
-job writes whole or not at all and leaves alone what is done, so that one which a dying worker cut
-short can simply be given to another.
+The cluster sees the same folders as this process, and its workers have this package installed. What
+is done for an item is written whole or not at all, and left alone where it is done, so that an item
+which a dying worker cut short can simply be given to another.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _ALONE = threading.Lock()
 
 
 def each(
-    job: Callable[[Item], Any], items: Sequence[Item], *, address: str | None, words: str
+    action: Callable[[Item], Any], items: Sequence[Item], *, scheduler: str | None, words: str
 ) -> Generator[tuple[Item, Any], None, None]:
-    """Does a job for each item and yields (item, what it returned) as they are finished.
+    """Calls `action` on each item and yields (item, what it returned) as they are finished.
 
     Args:
-        job: of one item; with an address it, the item and the result must be picklable.
+        action: on one item; with a scheduler it, the item and the result must be picklable.
         items: without doubles.
-        address: of a Dask scheduler, such as tcp://host:8786; None works through the items here.
+        scheduler: address of Dask's, such as tcp://host:8786; None works through the items here.
         words: what is being done, for the progress bar.
 
     Raises:
         errors.UserError: Dask is not installed, or no scheduler answers.
-        RuntimeError: workers died of a job again and again.
-        Exception: what a job raised; jobs that have not begun are dropped then.
+        RuntimeError: workers died of an item again and again.
+        Exception: what the action raised; items that have not begun are dropped then.
     """
-    if address is None:
+    if scheduler is None:
         for item in progress.bar(items, words=words):
-            yield item, job(item)
+            yield item, action(item)
         return
-    with _client(address) as client, progress.bar(total=len(items), words=words) as bar:
-        for item, result in _finished(client, job, items):
+    with _client(scheduler) as client, progress.bar(total=len(items), words=words) as bar:
+        for item, result in _finished(client, action, items):
             yield item, result
             bar.update()
 
 
-def _client(address: str) -> Any:
+def _client(scheduler: str) -> Any:
     try:
         import distributed
     except ImportError:
@@ -54,20 +54,20 @@ def _client(address: str) -> Any:
             "--cluster: Dask is not installed; run 'pip install -c constraints.txt -e .[cluster]'"
         ) from None
     try:
-        return distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        return distributed.Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError):
         raise errors.UserError(
-            f"--cluster {address}: no scheduler answers there; start one with 'dask scheduler'"
+            f"--cluster {scheduler}: no scheduler answers there; start one with 'dask scheduler'"
             " or correct the address"
         ) from None
 
 
 def _finished(
-    client: Any, job: Callable[[Item], Any], items: Sequence[Item]
+    client: Any, action: Callable[[Item], Any], items: Sequence[Item]
 ) -> Iterator[tuple[Item, Any]]:
     import distributed
 
-    alone = functools.partial(_alone, job)
+    alone = functools.partial(_alone, action)
     futures = {client.submit(alone, item, pure=False): item for item in items}
     try:
         for future in distributed.as_completed(futures, loop=client.loop):
@@ -85,6 +85,6 @@ def _finished(
         client.cancel(list(futures))
 
 
-def _alone(job: Callable[[Item], Any], item: Item) -> Any:
+def _alone(action: Callable[[Item], Any], item: Item) -> Any:
     with _ALONE:
-        return job(item)
+        return action(item)

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
+
+_AGAIN = "what was there before is kept; free some space and run the same command again"
+_ASK = "no permission to read or write here; choose another place or ask its owner"
+# What the user can mend of what the system forbids, and how.
+REMEDIES = {
+    errno.ENOSPC: f"the disk is full; {_AGAIN}",
+    errno.EDQUOT: f"the disk quota is used up; {_AGAIN}",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: _ASK,
+    errno.EPERM: _ASK,
+    errno.EEXIST: "a file lies where a folder should be; move it away",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
+    errno.EFBIG: f"the file grew beyond the allowed size; {_AGAIN}",
+}
 
 
 class _OneLine(Exception):
@@ -54,3 +69,19 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
     except PermissionError as error:
         name = error.filename or os.fspath(path)
         raise UserError(f"{name}: may not be read; change its permissions") from None
+
+
+def as_system_error(error: Exception, path: str | os.PathLike) -> Exception:
+    """Gives an error its number back that a library tells in the system's words only.
+
+    Args:
+        error: of TensorFlow or TensorStore.
+        path: at which it came.
+
+    Returns:
+        The OSError, or `error` where it is none that the user can mend.
+    """
+    for number in REMEDIES:
+        if os.strerror(number) in str(error):
+            return OSError(number, os.strerror(number), os.fspath(path))
+    return error

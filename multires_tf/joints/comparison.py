@@ -12,8 +12,7 @@ from multires_tf.data import geometry, images, masks, resampling, store
 from multires_tf.ground import errors, runfolder
 from multires_tf.joints import assembly, calibration, outputs
 from multires_tf.measure import intervals
-
-PARTS = ("aleatoric", "epistemic")
+from multires_tf.model import uncertainty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +66,11 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
             f"{path}: equal to the true CT in every voxel of the body; "
             "a score of the truth against itself means nothing; run 'predict' again"
         )
-    maps = {name: folder / f"{name}_sd_hu.nii.gz" for name in (*PARTS, "total")}
-    sd_hu = {name: _on_prepared_grid(p, mr) for name, p in maps.items() if p.exists()}
-    if sd_hu and "total" not in sd_hu:
-        sd_hu["total"] = np.sqrt(sum(sd**2 for sd in sd_hu.values()))
+    kinds = (*uncertainty.KINDS, uncertainty.TOTAL)
+    maps = {kind: folder / f"{uncertainty.map_name(kind)}.nii.gz" for kind in kinds}
+    sd_hu = {kind: _on_prepared_grid(p, mr) for kind, p in maps.items() if p.exists()}
+    if sd_hu and uncertainty.TOTAL not in sd_hu:
+        sd_hu[uncertainty.TOTAL] = np.sqrt(sum(sd**2 for sd in sd_hu.values()))
     return Comparison(
         subject, mr.spacing_mm, mr.read_all(), ct_hu, pct_hu, body, field, sd_hu, applied
     )

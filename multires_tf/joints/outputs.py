@@ -27,11 +27,11 @@ from multires_tf.data import (
 )
 from multires_tf.ground import runfolder
 from multires_tf.measure import tissues
+from multires_tf.model import uncertainty
 
 FACTS = "prediction.json"
-UNCERTAINTIES = ("aleatoric_sd_hu", "epistemic_sd_hu")
-TOTAL = "total_sd_hu"
-_MAPS = ("ct", *UNCERTAINTIES, TOTAL, "mumap", "mumap_sd")
+_NOISE, _DRAWS, _TOTAL = map(uncertainty.map_name, (*uncertainty.KINDS, uncertainty.TOTAL))
+_MAPS = ("ct", _NOISE, _DRAWS, _TOTAL, "mumap", "mumap_sd")
 _DICOM = "dicom"
 NAMES = {FACTS, *(f"{name}.nii.gz" for name in _MAPS), "mumap.hv", "mumap.v", _DICOM}
 # Diagnostic CT's most usual tube voltage, for a DICOM series that no --mumap says another of.
@@ -110,7 +110,7 @@ def write(
     for name, array in sd_hu.items():  # made one by one
         images.write(array, folder / f"{name}.nii.gz", grid=grid)
         found["means_by_tissue_hu"][name] = means_by_tissue(array, masks)
-        if name == TOTAL:
+        if name == _TOTAL:
             found["uncertain"] = uncertain(array, masks, extras.uncertain_above_hu)
         del array
     del masks
@@ -175,7 +175,7 @@ def _mumap_sd(
     Of a blurred map the draws tell their part themselves: each was blurred before they were
     compared. How far neighbours' noise goes together no draw tells, so that part is an upper bound.
     """
-    noise_hu = sd_hu.get(TOTAL if blurred_mu_sd is None else UNCERTAINTIES[0])
+    noise_hu = sd_hu.get(_TOTAL if blurred_mu_sd is None else _NOISE)
     parts = [] if blurred_mu_sd is None else [blurred_mu_sd]
     if noise_hu is not None:
         sd = attenuation.sd_per_cm(ct_hu, noise_hu, mumap.kvp)

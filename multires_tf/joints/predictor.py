@@ -33,7 +33,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class Request:
     """A subject to predict.
 
     Attributes:
@@ -58,7 +58,7 @@ class Job:
         """What files say of the series, whose UID they must not."""
         return self.series and checksums.of_text(self.series)
 
-    def absolute(self) -> Job:
+    def absolute(self) -> Request:
         """The same for a process in another folder."""
         return dataclasses.replace(
             self,
@@ -139,47 +139,51 @@ class Predictor:
     calibration: intervals.Calibration | None = None
     planner: planning.Planner | None = None
 
-    def is_done(self, job: Job) -> bool:
-        """Whether a job's folder holds this very prediction whole, of these very images."""
-        if not (job.prepared or job.mr).exists():
+    def is_done(self, request: Request) -> bool:
+        """Whether a request's folder holds this very prediction whole, of these very images."""
+        if not (request.prepared or request.mr).exists():
             return False
-        prepared = store.open_pyramid(job.prepared).attributes if job.prepared else self._new(job)
+        prepared = (
+            store.open_pyramid(request.prepared).attributes
+            if request.prepared
+            else self._new(request)
+        )
         wanted = {
             "settings": _jsonable(self.settings),
             "extras": _jsonable(self.extras),
-            "series": job.series_mark,
+            "series": request.series_mark,
             **outputs.made_of(prepared),
         }
-        facts = outputs.read_facts(job.target)
+        facts = outputs.read_facts(request.target)
         made = {name: facts.get(name) for name in wanted}
-        return wanted == made and outputs.is_whole(job.target)
+        return wanted == made and outputs.is_whole(request.target)
 
-    def _new(self, job: Job) -> dict[str, Any]:
+    def _new(self, request: Request) -> dict[str, Any]:
         """What the prepared MR of a new subject depends on: its image, and how it is prepared."""
         recipe = intake.recipe(runfolder.RunFolder(self.root))
-        recipe |= {"series": job.series_mark, "checkpoint": self.settings.checkpoint}
-        return {"inputs": {"mr": images.fingerprint(job.mr)}, "recipe": recipe}
+        recipe |= {"series": request.series_mark, "checkpoint": self.settings.checkpoint}
+        return {"inputs": {"mr": images.fingerprint(request.mr)}, "recipe": recipe}
 
-    def predict(self, job: Job) -> None:
+    def predict(self, request: Request) -> None:
         """Writes the files of one subject, all of them or none.
 
         Tiles are kept beside the target until then: a prediction that was killed computes those
         that are missing.
         """
-        with runfolder.unfinished(job.target) as work:
-            prepared = job.prepared
-            volume = store.open_pyramid(prepared) if prepared else self._prepared(job, work)
-            self._write(volume, job, work)
+        with runfolder.unfinished(request.target) as work:
+            prepared = request.prepared
+            volume = store.open_pyramid(prepared) if prepared else self._prepared(request, work)
+            self._write(volume, request, work)
 
-    def _prepared(self, job: Job, work: pathlib.Path) -> store.Pyramid:
+    def _prepared(self, request: Request, work: pathlib.Path) -> store.Pyramid:
         """The pyramid of one new MR, in a folder that goes when it is predicted."""
         kept = work / "mr.ome.zarr"
-        made = self._new(job)
+        made = self._new(request)
         if store.is_complete(kept):
             volume = store.open_pyramid(kept)
             if made == {name: volume.attributes.get(name) for name in made}:
                 return volume
-        image = images.read(job.mr, series=job.series, modality="MR")
+        image = images.read(request.mr, series=request.series, modality="MR")
         folder = runfolder.RunFolder(self.root)
         try:
             mr = intake.prepared(
@@ -189,21 +193,21 @@ class Predictor:
                 spacing_mm=self.spacing_mm,
             )
         except errors.UserError as error:
-            raise errors.UserError(f"{job.mr}: {error}") from None
+            raise errors.UserError(f"{request.mr}: {error}") from None
         del image
         store.write_pyramid(kept, mr.unit, fill=0.0, attributes={**mr.attributes(), **made})
         return store.open_pyramid(kept)
 
-    def _write(self, volume: store.Pyramid, job: Job, work: pathlib.Path) -> None:
+    def _write(self, volume: store.Pyramid, request: Request, work: pathlib.Path) -> None:
         began = time.perf_counter()
         places = work / "tiles"
-        tiling = self._tiling(volume, job.name, earlier=tiles.fingerprint(places))
+        tiling = self._tiling(volume, request.name, earlier=tiles.fingerprint(places))
         kept = tiles.Folder(places, self._fingerprint(volume, tiling))
         compute = self.compute
         if self.extras.blurs:
             # Each draw is blurred on the subject's own grid, which may be no training subject's.
             compute = functools.partial(compute, spacing_mm=volume.spacing_mm)
-        unit = synthesis.predict_volume(volume, compute, tiling, kept=kept, label=job.name)
+        unit = synthesis.predict_volume(volume, compute, tiling, kept=kept, label=request.name)
         window_hu = self.config.intensity.ct_window_hu
         scaled = self.calibration.scaled if self.calibration else None
         ct_hu, sd_hu = synthesis.delivered(unit, volume, window_hu, scaled=scaled)
@@ -212,7 +216,7 @@ class Predictor:
             mu_sd = np.sqrt(np.maximum(unit["derived"], 0))
             mu_sd = mu_sd if scaled is None else scaled(mu_sd)
             blurred_mu_sd = resampling.restore(mu_sd, volume.grid, volume.source, fill=0.0)
-        with runfolder.replacing(job.target) as beside:
+        with runfolder.replacing(request.target) as beside:
             beside.mkdir(parents=True)
             found = outputs.write(
                 beside,
@@ -220,18 +224,18 @@ class Predictor:
                 sd_hu,
                 volume.source,
                 extras=self.extras,
-                mr=job.mr,
-                series=job.series,
+                mr=request.mr,
+                series=request.series,
                 air_hu=window_hu[0],
                 blurred_mu_sd=blurred_mu_sd,
             )
             facts = {
-                "subject": job.name,
+                "subject": request.name,
                 "samples": self.settings.samples,
                 "settings": _jsonable(self.settings),
                 "extras": _jsonable(self.extras),
                 **outputs.made_of(volume.attributes),
-                "series": job.series_mark,
+                "series": request.series_mark,
                 "tile": list(tiling.fitted(volume.shape).tile),
                 "network": self.config.network.kind,
                 "prepared_spacing_mm": list(volume.spacing_mm),

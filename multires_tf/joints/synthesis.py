@@ -207,10 +207,10 @@ def in_hu(maps: Mapping[str, np.ndarray], ct_window_hu: tuple[float, float]) -> 
     def make(name: str) -> np.ndarray:
         if name == "ct":
             return intensity.unit_to_ct(maps["ct"], ct_window_hu)
-        return uncertainty.sd_hu(maps[name.removesuffix("_sd_hu")], ct_window_hu)
+        return uncertainty.sd_hu(maps[kinds[name]], ct_window_hu)
 
-    kinds = [kind for kind in ("aleatoric", "epistemic") if kind in maps]
-    return on_demand.Maps(["ct", *(f"{kind}_sd_hu" for kind in kinds)], make)
+    kinds = {uncertainty.map_name(kind): kind for kind in uncertainty.KINDS if kind in maps}
+    return on_demand.Maps(["ct", *kinds], make)
 
 
 def delivered(
@@ -243,12 +243,13 @@ def delivered(
     np.clip(ct_hu, *ct_window_hu, out=ct_hu)
     whole_hu = np.rint(ct_hu, out=ct_hu).astype(np.int16)
     parts = [name for name in maps if name != "ct"]
+    total_name = uncertainty.map_name(uncertainty.TOTAL)
 
     def own(name: str) -> np.ndarray:
         return maps[name] if scaled is None else scaled(maps[name])
 
     def make(name: str) -> np.ndarray:
-        if name != "total_sd_hu":
+        if name != total_name:
             return resampling.restore(own(name), *grids, fill=0.0)
         first, *others = parts
         total = make(first)
@@ -256,4 +257,4 @@ def delivered(
             np.hypot(total, make(other), out=total)
         return total
 
-    return whole_hu, on_demand.Maps([*parts, "total_sd_hu"] if parts else [], make)
+    return whole_hu, on_demand.Maps([*parts, total_name] if parts else [], make)

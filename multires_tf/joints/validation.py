@@ -12,6 +12,7 @@ from multires_tf.data import intensity, masks, store
 from multires_tf.ground import config as configs
 from multires_tf.joints import assembly, synthesis
 from multires_tf.measure import tissues
+from multires_tf.model import uncertainty
 
 # For the pictures alone: enough to see where the draws differ.
 DRAWS = 4
@@ -130,9 +131,9 @@ def _picture(
         slab = _Slab.around(mr, axis=axis, place=place, thickness=config.network.multiple)
         maps = synthesis.predict_volume(slab, draws, assembly.tiling(config), quiet=True)
         hu = synthesis.in_hu(maps, config.intensity.ct_window_hu)
-        for name in ("aleatoric", "epistemic"):
-            if f"{name}_sd_hu" in hu:
-                slices[f"{name} sd"] = hu[f"{name}_sd_hu"].take(place - slab.start[axis], axis)
+        for kind in uncertainty.KINDS:
+            if (name := uncertainty.map_name(kind)) in hu:
+                slices[f"{kind} sd"] = hu[name].take(place - slab.start[axis], axis)
     return {name: array if axis == 0 else array[::-1] for name, array in slices.items()}
 
 

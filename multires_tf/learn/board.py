@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from multires_tf.ground import errors
 
 # One cell of a picture: a slice (rows, columns) and the values shown black and white.
 Cell = tuple[np.ndarray, float, float]
@@ -37,10 +37,7 @@ class Board:
         try:
             yield
         except tf.errors.OpError as error:
-            for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR, errno.EACCES):
-                if os.strerror(number) in str(error):
-                    raise OSError(number, os.strerror(number), str(self._folder)) from None
-            raise
+            raise errors.as_system_error(error, self._folder or "") from None
 
     @contextlib.contextmanager
     def _writing(self, step: int) -> Iterator[None]:

@@ -18,6 +18,8 @@ from multires_tf.ground import archives, errors
 # Training again would go on from the damaged one.
 REMEDY = "bring an intact copy, or begin a new run in another --workdir"
 _POSITION = "position"
+# Facts that name subjects.
+_WITH_NAMES = ("stores", "subjects")
 
 
 def save(path: pathlib.Path, variables: Sequence[Any], position: dict[str, Any]) -> None:
@@ -31,6 +33,11 @@ def save(path: pathlib.Path, variables: Sequence[Any], position: dict[str, Any])
     arrays: dict[str, Any] = {_name(i, v): np.asarray(v) for i, v in enumerate(variables)}
     arrays[_POSITION] = np.frombuffer(json.dumps(position).encode(), dtype=np.uint8)
     archives.write(path, arrays)
+
+
+def without_names(position: dict[str, Any]) -> dict[str, Any]:
+    """The position for best.npz, which goes from hand to hand and names no subject."""
+    return {name: fact for name, fact in position.items() if name not in _WITH_NAMES}
 
 
 def load(path: pathlib.Path, variables: Sequence[Any]) -> dict[str, Any]:

@@ -11,9 +11,6 @@ from typing import Any
 from multires_tf.ground import errors
 from multires_tf.learn import board, checkpoints, history, loop
 
-# Facts that name subjects: best.npz, which goes from hand to hand, has none of them.
-_WITH_NAMES = ("stores", "subjects")
-
 
 @dataclasses.dataclass
 class Record:
@@ -145,8 +142,7 @@ class Record:
         place = {"step": self.step, "finished": self.finished, "history": self.history.rows}
         position = {**place, **self.facts}
         if self.history.best()[0] == self.step:
-            public = {name: fact for name, fact in position.items() if name not in _WITH_NAMES}
-            checkpoints.save(self.best, network, public)
+            checkpoints.save(self.best, network, checkpoints.without_names(position))
         self.history.write(self.table)
         checkpoints.save(self.last, everything, position)
         self._saved = time.monotonic()

@@ -6,6 +6,15 @@ import dataclasses
 
 import numpy as np
 
+# The kinds that a network may tell, and both together.
+KINDS = ("aleatoric", "epistemic")
+TOTAL = "total"
+
+
+def map_name(kind: str) -> str:
+    """Of the map of standard deviations, wherever it is kept: its file has this name."""
+    return f"{kind}_sd_hu"
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:

@@ -12,6 +12,7 @@ from multires_tf.ground import config as configs
 from multires_tf.ground import errors, progress, runfolder, runtime
 from multires_tf.joints import assembly, calibration, origin, outputs, synthesis
 from multires_tf.measure import intervals
+from multires_tf.model import uncertainty
 
 SPLIT = "validation"
 
@@ -67,12 +68,13 @@ def _fit(
     config, nets, _ = assembly.trained_networks(folder)
     compute = assembly.monte_carlo(config, nets, samples=samples, seed=seed)
     tiling, fit = assembly.tiling(config), intervals.Fit()
+    total_name = uncertainty.map_name(uncertainty.TOTAL)
     for volume in progress.bar(volumes, words="calibrate"):
         stores = volume.pyramids
         unit = synthesis.predict_volume(stores["mr"], compute, tiling, label=volume.subject)
         # What `predict` delivers and `evaluate` scores, not what the network says.
         pct_hu, sd_hu = synthesis.delivered(unit, stores["mr"], config.intensity.ct_window_hu)
-        body, total = stores["mask"].read_all() == masks.BODY, sd_hu.get("total_sd_hu")
+        body, total = stores["mask"].read_all() == masks.BODY, sd_hu.get(total_name)
         fit.add(
             _on_prepared_grid(pct_hu, stores["mr"])[body],
             stores["ct"].read_all()[body],

@@ -106,19 +106,19 @@ def _make(
     write = functools.partial(
         _write_subject, out, seed=seed, spacing_mm=spacing_mm, stations=stations
     )
-    jobs = [(names[i], i) for i in missing]
+    numbered = [(names[i], i) for i in missing]
     cost_bytes = _BYTES_AT_1_MM / spacing_mm**3
     work = parallel.run(
-        jobs, write, cost_bytes=lambda _: cost_bytes, budget_bytes=runtime.free_bytes()
+        write, numbered, cost_bytes=lambda _: cost_bytes, budget_bytes=runtime.free_bytes()
     )
-    for _ in progress.bar(work, words="phantoms", total=len(jobs)):
+    for _ in progress.bar(work, words="phantoms", total=len(numbered)):
         pass
 
 
 def _write_subject(
-    out: Path, job: tuple[str, int], *, seed: int, spacing_mm: float, stations: bool
+    out: Path, numbered: tuple[str, int], *, seed: int, spacing_mm: float, stations: bool
 ) -> None:
-    name, index = job
+    name, index = numbered
     made = subject.simulate(seed, index, spacing_mm=spacing_mm, stations=stations)
     with runfolder.replacing(out / name) as folder:
         truth = folder / "truth"

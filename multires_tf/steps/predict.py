@@ -82,16 +82,16 @@ def run(
     )
     predictor = predictors.load(workdir.absolute(), settings, extras, memory)
     if input is None or output is None:
-        jobs = _test_subjects(folder, series)
-        said = [f"{folder.predictions}: {len(jobs)} subjects"]
+        requests = _test_subjects(folder, series)
+        said = [f"{folder.predictions}: {len(requests)} subjects"]
     else:
-        jobs = list(_new_subjects(input, output, series))
-        said = [f"{job.target}: {job.name}" for job in jobs]
-    _predict_all(predictor, jobs, scheduler, memory)
+        requests = list(_new_subjects(input, output, series))
+        said = [f"{request.target}: {request.name}" for request in requests]
+    _predict_all(predictor, requests, scheduler, memory)
     if folder.calibration.exists() and kept is None:
         advice = f"to scale these maps as well, run 'calibrate --samples {samples}' before"
         said.append(f"not calibrated: {folder.calibration} is of another number of draws; {advice}")
-    warnings = [outputs.warning(outputs.read_facts(job.target)) for job in jobs]
+    warnings = [outputs.warning(outputs.read_facts(request.target)) for request in requests]
     return [*said, *(line for line in warnings if line)]
 
 
@@ -103,7 +103,7 @@ def _edges(config: configs.Config, tile: int | None) -> tuple[int, int, int]:
     return z, y, x
 
 
-def _test_subjects(folder: runfolder.RunFolder, series: str | None) -> list[predictors.Job]:
+def _test_subjects(folder: runfolder.RunFolder, series: str | None) -> list[predictors.Request]:
     names = set(assembly.subjects(folder, "test"))
     chosen = [one for one in cohort.read(folder.cohort) if one.subject in names]
     return [_test_subject(folder, one, series) for one in chosen]
@@ -111,20 +111,20 @@ def _test_subjects(folder: runfolder.RunFolder, series: str | None) -> list[pred
 
 def _test_subject(
     folder: runfolder.RunFolder, one: cohort.Subject, series: str | None
-) -> predictors.Job:
+) -> predictors.Request:
     prepared = folder.need(folder.volume(one.subject, "mr"), "prepare")
-    return predictors.Job(one.subject, one.mr, folder.prediction(one.subject), prepared, series)
+    return predictors.Request(one.subject, one.mr, folder.prediction(one.subject), prepared, series)
 
 
 def _new_subjects(
     source: pathlib.Path, output: pathlib.Path, series: str | None = None
-) -> Iterator[predictors.Job]:
+) -> Iterator[predictors.Request]:
     """Yields the subjects of an image, a DICOM folder or a cohort."""
     if _is_one_subject(source):
-        yield predictors.Job(_name(source), source, output, series=series)
+        yield predictors.Request(_name(source), source, output, series=series)
         return
     for one in cohort.discover(source):
-        yield predictors.Job(one.subject, one.mr, output / one.subject, series=series)
+        yield predictors.Request(one.subject, one.mr, output / one.subject, series=series)
 
 
 def _name(source: pathlib.Path) -> str:
@@ -148,7 +148,7 @@ def _is_one_subject(source: pathlib.Path) -> bool:
 
 def _predict_all(
     predictor: predictors.Predictor,
-    jobs: Sequence[predictors.Job],
+    requests: Sequence[predictors.Request],
     scheduler: str | None,
     memory: float | None = None,
 ) -> None:
@@ -156,30 +156,30 @@ def _predict_all(
 
     All that can be wrong with an input is found before anything is written.
     """
-    for job in jobs:
-        _check_target(job.target)
-    left = [job for job in jobs if not predictor.is_done(job)]
-    for job in left:
-        _check_input(job, predictor)
+    for request in requests:
+        _check_target(request.target)
+    left = [request for request in requests if not predictor.is_done(request)]
+    for request in left:
+        _check_input(request, predictor)
     do = predictor.predict
     if scheduler is not None:
-        left = [job.absolute() for job in left]
+        left = [request.absolute() for request in left]
         do = functools.partial(
             _predict, predictor.root, predictor.settings, predictor.extras, memory
         )
-    for _ in cluster.each(do, left, address=scheduler, words="predict"):
+    for _ in cluster.each(do, left, scheduler=scheduler, words="predict"):
         pass
-    for job in jobs:
-        runfolder.clear_unfinished(job.target)
+    for request in requests:
+        runfolder.clear_unfinished(request.target)
 
 
-def _check_input(job: predictors.Job, predictor: predictors.Predictor) -> None:
+def _check_input(request: predictors.Request, predictor: predictors.Predictor) -> None:
     """Refuses an MR that cannot be predicted; a function, so that the image goes before it is."""
     if predictor.extras.dicom:
-        dicom_export.check(job.mr, series=job.series)
-    if job.prepared is None:
-        image = images.read(job.mr, series=job.series, modality="MR")
-        preparation.check_spacing(image, predictor.spacing_mm, job.mr)
+        dicom_export.check(request.mr, series=request.series)
+    if request.prepared is None:
+        image = images.read(request.mr, series=request.series, modality="MR")
+        preparation.check_spacing(image, predictor.spacing_mm, request.mr)
 
 
 def _predict(
@@ -187,12 +187,12 @@ def _predict(
     settings: predictors.Settings,
     extras: outputs.Extras,
     memory: float | None,
-    job: predictors.Job,
+    request: predictors.Request,
 ) -> None:
-    """A job on a cluster's worker; what another worker has finished meanwhile is left."""
+    """A request on a cluster's worker; what another worker has finished meanwhile is left."""
     predictor = predictors.load(root, settings, extras, memory)
-    if not predictor.is_done(job):
-        predictor.predict(job)
+    if not predictor.is_done(request):
+        predictor.predict(request)
 
 
 def _check_target(target: pathlib.Path) -> None:

@@ -52,77 +52,97 @@ def run(
     folder = runfolder.RunFolder(workdir)
     _check_folder(workdir, data)
     _check_config(folder, config)
-    problems: dict[str, str] = {}
-    subjects = cohort.discover(data, faults=problems if keep_going else None)
-    subjects, away = _with_rows(subjects, problems, _earlier(folder))
-    chosen = preparer.Preparer(folder, config, series)
+    roll = _call(folder, data, keep_going)
+    maker = preparer.Preparer(folder, config, series)
     if scheduler is not None:  # its workers are in folders of their own
-        chosen = chosen.absolute()
-
-    def out() -> set[str]:
-        return problems.keys() | away
-
-    def left() -> list[cohort.Subject]:
-        found = [one for one in subjects if one.subject not in out() and not chosen.is_done(one)]
-        return found if scheduler is None else [one.absolute() for one in found]
-
-    todo = left()
+        maker = maker.absolute()
+        roll.subjects = [one.absolute() for one in roll.subjects]
+    todo = roll.todo(maker)
     side_by_side = functools.partial(
         parallel.problems,
-        cost_bytes=chosen.cost_bytes,
+        cost_bytes=maker.cost_bytes,
         budget_bytes=memory or runtime.free_bytes(),
         keep_going=keep_going,
         scheduler=scheduler,
     )
-    found = side_by_side(todo, chosen.check, words="check")
-    problems |= {one.subject: words for one, words in found}
-    if all(one.subject in out() for one in subjects):
-        first = next(iter(problems.values()))
+    roll.strike(side_by_side(maker.check, todo, words="check"))
+    if all(one.subject in roll.out for one in roll.subjects):
+        first = next(iter(roll.problems.values()))
         raise errors.UserError(f"{data}: no subject can be used; {first}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
-        before = _earlier_splits(chosen)
-        placed = _with_splits(before, subjects, out(), config)
+        before = _earlier_splits(maker)
+        placed = _with_splits(before, roll, config)
         training = [one for one in placed if one.split == "train"]
-        faults = problems if keep_going else None
-        if chosen.find_landmarks(training, faults=faults):
-            todo = left()
-        todo = [one for one in todo if one.subject not in out()]
-        found = side_by_side(todo, chosen.prepare, words="prepare")
-        problems |= {one.subject: words for one, words in found}
+        if maker.find_landmarks(training, faults=roll.problems if keep_going else None):
+            todo = roll.todo(maker)
+        todo = [one for one in todo if one.subject not in roll.out]
+        roll.strike(side_by_side(maker.prepare, todo, words="prepare"))
         if folder.landmarks.exists():  # they come from the training subjects: what was drawn stays
-            subjects = [_left_out(one) if one.subject in out() else one for one in placed]
+            subjects = [_left_out(one) if one.subject in roll.out else one for one in placed]
         else:
-            subjects = _with_splits(before, subjects, out(), config)
-        marks = {
-            name: flags.left_out(before.get(name, ""))
-            for name in out()
-            if before.get(name) != "none"
-        }
-        subjects = _write(chosen, subjects, marks)
-    lines = _lines(folder, subjects, out())
-    if away:
-        names = ", ".join(sorted(away))
+            subjects = _with_splits(before, roll, config)
+        subjects = _write(maker, subjects, _marks(before, roll))
+    lines = _lines(folder, subjects, roll.out)
+    if roll.away:
+        names = ", ".join(sorted(roll.away))
         lines.append(f"not in {data} any more, left out with its row kept: {names}")
-    if problems:
-        lines += [f"left out: {name}: {problems[name]}" for name in sorted(problems)]
+    if roll.problems:
+        lines += [f"left out: {name}: {why}" for name, why in sorted(roll.problems.items())]
         raise errors.PartlyDone(lines)
     return lines
 
 
-def _with_rows(
-    subjects: Sequence[cohort.Subject],
-    faults: Mapping[str, str],
-    earlier: Sequence[cohort.Subject],
-) -> tuple[list[cohort.Subject], set[str]]:
-    """Adds the run's own rows of subjects that are not there now, lest splits and flags be lost.
+@dataclasses.dataclass
+class _Roll:
+    """Who belongs to the cohort, and who is left out of it so far.
 
-    Returns:
-        All subjects, and the names of those that are away; others have faulty folders.
+    Attributes:
+        subjects: all of them; those that are away have their row of the run's own table.
+        problems: why a subject cannot be used, by its name.
+        away: names of those that were prepared and are not in the cohort now.
     """
+
+    subjects: list[cohort.Subject]
+    problems: dict[str, str]
+    away: set[str]
+
+    @property
+    def out(self) -> set[str]:
+        """Names of all that are left out."""
+        return self.problems.keys() | self.away
+
+    def todo(self, maker: preparer.Preparer) -> list[cohort.Subject]:
+        """Those that are neither left out nor prepared."""
+        return [
+            one for one in self.subjects if one.subject not in self.out and not maker.is_done(one)
+        ]
+
+    def strike(self, found: Sequence[tuple[cohort.Subject, str]]) -> None:
+        """Leaves subjects out, and notes why."""
+        self.problems |= {one.subject: why for one, why in found}
+
+
+def _call(folder: runfolder.RunFolder, data: pathlib.Path, keep_going: bool) -> _Roll:
+    """Finds the cohort's subjects, and adds the run's own rows of others.
+
+    Their splits and flags would be lost else: they are away, or their folders are faulty.
+    """
+    problems: dict[str, str] = {}
+    subjects = cohort.discover(data, faults=problems if keep_going else None)
     there = {one.subject for one in subjects}
-    lacking = [one for one in earlier if one.subject not in there]
-    return [*subjects, *lacking], {one.subject for one in lacking} - faults.keys()
+    lacking = [one for one in _earlier(folder) if one.subject not in there]
+    away = {one.subject for one in lacking} - problems.keys()
+    return _Roll([*subjects, *lacking], problems, away)
+
+
+def _marks(before: Mapping[str, str], roll: _Roll) -> dict[str, str]:
+    """Flags that say which split those would have who are left out by nobody's wish."""
+    return {
+        name: flags.left_out(before.get(name, ""))
+        for name in roll.out
+        if before.get(name) != "none"
+    }
 
 
 def _check_folder(workdir: pathlib.Path, data: pathlib.Path) -> None:
@@ -151,32 +171,29 @@ def _earlier(folder: runfolder.RunFolder) -> list[cohort.Subject]:
     return cohort.read(folder.cohort) if folder.cohort.exists() else []
 
 
-def _earlier_splits(chosen: preparer.Preparer) -> dict[str, str]:
+def _earlier_splits(maker: preparer.Preparer) -> dict[str, str]:
     """Returns what stays of the run's own cohort: splits once drawn, and those a person has set.
 
     A subject that was left out has the split none as well, but nobody wanted that: its mark says
     what it was in, and nothing is prepared of it where it was left out before there were marks.
     """
     kept = {}
-    for one in _earlier(chosen.folder):
+    for one in _earlier(maker.folder):
         before = flags.split_before(one.flags)
         # A person may have set another split since.
         split = one.split if before is None or one.split != "none" else before
-        if split in cohort.DRAWN_SPLITS or (split == "none" and chosen.has_stores(one)):
+        if split in cohort.DRAWN_SPLITS or (split == "none" and maker.has_stores(one)):
             kept[one.subject] = split
     return kept
 
 
 def _with_splits(
-    before: Mapping[str, str],
-    subjects: Sequence[cohort.Subject],
-    out: Set[str],
-    config: configs.Config,
+    before: Mapping[str, str], roll: _Roll, config: configs.Config
 ) -> list[cohort.Subject]:
     """Gives every subject its split: its own, else the one it had before, else drawn now."""
     placed = []
-    for one in subjects:
-        split = "none" if one.subject in out else one.split or before.get(one.subject, "")
+    for one in roll.subjects:
+        split = "none" if one.subject in roll.out else one.split or before.get(one.subject, "")
         placed.append(dataclasses.replace(one, split=split))
     return cohort.draw_splits(placed, config.cohort.split, config.seed)
 
@@ -186,15 +203,15 @@ def _left_out(one: cohort.Subject) -> cohort.Subject:
 
 
 def _write(
-    chosen: preparer.Preparer, subjects: Sequence[cohort.Subject], marks: Mapping[str, str]
+    maker: preparer.Preparer, subjects: Sequence[cohort.Subject], marks: Mapping[str, str]
 ) -> list[cohort.Subject]:
     """Writes the config, the cohort with its flags, which it returns, and the page.
 
     Args:
         marks: flags of the subjects that were left out, by nobody's wish.
     """
-    folder = chosen.folder
-    records = {one.subject: chosen.record(one) for one in subjects}
+    folder = maker.folder
+    records = {one.subject: maker.record(one) for one in subjects}
     earlier = {one.subject: one.flags for one in _earlier(folder)}
     flagged = []
     for one in subjects:
@@ -206,25 +223,25 @@ def _write(
         flagged.append(dataclasses.replace(one, flags=flags.write(noted)))
     # What was trained refers to the config that is there; otherwise ours is the one.
     if not folder.checkpoints.exists():
-        runfolder.write_text(folder.config, configs.dump(chosen.config))
+        runfolder.write_text(folder.config, configs.dump(maker.config))
     cohort.write(folder.cohort, flagged)
-    _write_page(chosen, flagged, records)
+    _write_page(maker, flagged, records)
     return flagged
 
 
 def _write_page(
-    chosen: preparer.Preparer,
+    maker: preparer.Preparer,
     subjects: Sequence[cohort.Subject],
     records: Mapping[str, Record | None],
 ) -> None:
     """Writes the page by which the whole cohort is checked."""
     checked = [
-        quality_page.Checked(one.subject, one.split, one.flags, chosen.picture(one).name, record)
+        quality_page.Checked(one.subject, one.split, one.flags, maker.picture(one).name, record)
         for one in subjects
         if (record := records[one.subject])
     ]
-    page = quality_page.render(chosen.folder.root.resolve().name, checked)
-    runfolder.write_text(chosen.folder.qa / "index.html", page)
+    page = quality_page.render(maker.folder.root.resolve().name, checked)
+    runfolder.write_text(maker.folder.qa / "index.html", page)
 
 
 def _lines(

@@ -12,6 +12,7 @@ import numpy as np
 from multires_tf.ground import config, errors, progress, runfolder, tables
 from multires_tf.joints import comparison, outputs, scored
 from multires_tf.measure import figures, page, reliability, viewer
+from multires_tf.model import uncertainty
 
 # Each picture is about half a megabyte: a page stays openable.
 MOST_PICTURES = 12
@@ -25,7 +26,7 @@ LOOKS = {
     "total": figures.TOTAL,
 }
 # Those that can be laid over an image; the total is shown no other way.
-OVERLAYS = (*comparison.PARTS, "total")
+OVERLAYS = (*uncertainty.KINDS, uncertainty.TOTAL)
 Images = dict[str, np.ndarray]
 Histograms = dict[str, reliability.JointHistogram]
 
@@ -93,7 +94,7 @@ def _images(pair: comparison.Comparison) -> Images:
     """
     error_hu = pair.pct_hu - pair.ct_hu
     scored = {"error": error_hu, **{k: pair.sd_hu[k] for k in OVERLAYS if k in pair.sd_hu}}
-    if sum(name in scored for name in comparison.PARTS) == 1:
+    if sum(name in scored for name in uncertainty.KINDS) == 1:
         del scored["total"]
     inside = {name: np.where(pair.body, image, np.nan) for name, image in scored.items()}
     return {"mr": pair.mr, "ct": pair.ct_hu, "pct": pair.pct_hu, **inside}

@@ -19,6 +19,7 @@ import numpy as np
 from multires_tf.ground import errors, progress, runfolder, tables
 from multires_tf.joints import comparison, scored
 from multires_tf.measure import arms, figures, reliability, statistics, study_page
+from multires_tf.model import uncertainty
 from multires_tf.studies import folds, pooling
 from multires_tf.studies.pooling import Runs
 
@@ -118,13 +119,13 @@ def figure3(runs: Runs, folder: pathlib.Path) -> list[str]:
     """
     name, own = list(runs.items())[-1]
     testing = pooling.tested(own)
-    histograms = {part: reliability.JointHistogram() for part in ("epistemic", "aleatoric")}
+    histograms = {kind: reliability.JointHistogram() for kind in reversed(uncertainty.KINDS)}
     for subject in progress.bar(list(testing), words="figure 3"):
         pair = comparison.load(testing[subject], subject)
-        for part, histogram in histograms.items():
-            if part not in pair.sd_hu:
-                raise errors.UserError(f"arm {name}: no {part} map; give an arm with uncertainty")
-            histogram.add(pair.sd_hu[part][pair.body], (pair.pct_hu - pair.ct_hu)[pair.body])
+        for kind, histogram in histograms.items():
+            if kind not in pair.sd_hu:
+                raise errors.UserError(f"arm {name}: no {kind} map; give an arm with uncertainty")
+            histogram.add(pair.sd_hu[kind][pair.body], (pair.pct_hu - pair.ct_hu)[pair.body])
     path = folder / "figure3.png"
     _write(path, figures.uncertainty_against_error(list(histograms.items())))
     subject = pooling.median_subject(own)

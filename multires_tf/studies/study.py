@@ -53,7 +53,7 @@ def main(
         text = "run nothing: show what the runs of all arms have come to"
         parser.add_argument("--show", action="store_true", help=text)
         text = "hand the arms to the Dask scheduler at this address, such as tcp://host:8786"
-        parser.add_argument("--cluster", metavar="ADDRESS", help=text)
+        parser.add_argument("--cluster", dest="scheduler", metavar="ADDRESS", help=text)
         return parser
 
     def experiment(chosen: argparse.Namespace) -> list[str]:
@@ -65,7 +65,7 @@ def main(
                 data=chosen.data,
                 root=chosen.root,
                 verbs=verbs,
-                scheduler=chosen.cluster,
+                scheduler=chosen.scheduler,
                 cut=None if chosen.folds is None else folds_of(every, chosen.folds),
             )
         return show(asked, root=chosen.root, exhibits=exhibits, count=chosen.folds)
@@ -116,7 +116,7 @@ def run(
     places = _places(arms, data, root, cut)
     through_verbs = functools.partial(jobs.through_verbs, here=pathlib.Path.cwd())
     for wave in _waves(arms, places, verbs):
-        for _ in cluster.each(through_verbs, wave, address=scheduler, words="arms"):
+        for _ in cluster.each(through_verbs, wave, scheduler=scheduler, words="arms"):
             pass
 
 

@@ -61,7 +61,7 @@ def two_workers(folder):
 
 
 def test_without_an_address_items_are_worked_through_here_in_their_order():
-    found = list(cluster.each(lambda n: n * n, [3, 1, 2], address=None, words="square"))
+    found = list(cluster.each(lambda n: n * n, [3, 1, 2], scheduler=None, words="square"))
     assert found == [(3, 9), (1, 1), (2, 4)]
 
 
@@ -69,7 +69,7 @@ def test_a_killed_worker_s_subject_goes_to_the_other_and_none_is_done_twice(tmp_
     out = tmp_path / "out"
     out.mkdir()
 
-    def job(subject):
+    def act(subject):
         import os
         import time
 
@@ -86,7 +86,7 @@ def test_a_killed_worker_s_subject_goes_to_the_other_and_none_is_done_twice(tmp_
     with two_workers(tmp_path) as (address, workers):
         results = {}
         victim, killed = workers[0], False
-        for subject, pid in cluster.each(job, names, address=address, words="test"):
+        for subject, pid in cluster.each(act, names, scheduler=address, words="test"):
             results[subject] = pid
             if not killed:
                 unfinished = _begun_by(out, victim.pid)
@@ -108,30 +108,30 @@ def _begun_by(out: pathlib.Path, pid: int) -> list[str]:
     return [name for name in begun if not (out / f"{name}.done").exists()]
 
 
-def test_a_job_s_complaint_arrives_as_it_was_raised(tmp_path):
-    def job(subject):
+def test_a_complaint_arrives_as_it_was_raised(tmp_path):
+    def act(subject):
         from multires_tf.ground import errors
 
         raise errors.UserError(f"{subject}: spoilt; mend it")
 
     complaint = pytest.raises(errors.UserError, match=r"^s1: spoilt; mend it$")
     with two_workers(tmp_path) as (address, _), complaint:
-        list(cluster.each(job, ["s1"], address=address, words="test"))
+        list(cluster.each(act, ["s1"], scheduler=address, words="test"))
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.5)
     address = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(errors.UserError, match=re.escape(f"--cluster {address}: no scheduler")):
-        list(cluster.each(str, [1], address=address, words="test"))
+        list(cluster.each(str, [1], scheduler=address, words="test"))
     with pytest.raises(errors.UserError, match="--cluster nonsense://x: no scheduler answers"):
-        list(cluster.each(str, [1], address="nonsense://x", words="test"))
+        list(cluster.each(str, [1], scheduler="nonsense://x", words="test"))
 
 
 def test_without_dask_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(errors.UserError, match=r"pip install .* -e \.\[cluster\]"):
-        list(cluster.each(str, [1], address="tcp://127.0.0.1:1", words="test"))
+        list(cluster.each(str, [1], scheduler="tcp://127.0.0.1:1", words="test"))
 
 
 def command(*arguments):

@@ -24,6 +24,7 @@ GRIDS = {
     "doubly oblique": ((C, -S, 0, S * C, C * C, -S, S * S, S * C, C), (3.0, 1.5, 2.0)),
 }
 SIZE = (6, 8, 10)
+SD_MAPS = ("aleatoric_sd_hu", "epistemic_sd_hu", "total_sd_hu")
 
 
 def grid(name):
@@ -36,7 +37,7 @@ def maps(seed=0):
     ct_hu = rng.integers(-1024, 1500, SIZE).astype(np.int16)
     parts = rng.uniform(1, 60, (2, *SIZE)).astype(np.float32)
     total = np.sqrt((parts**2).sum(axis=0))
-    return ct_hu, dict(zip((*outputs.UNCERTAINTIES, outputs.TOTAL), (*parts, total), strict=True))
+    return ct_hu, dict(zip(SD_MAPS, (*parts, total), strict=True))
 
 
 def write(folder, name="plain", **extras):
@@ -109,7 +110,7 @@ def test_blurred_draws_take_the_place_of_the_epistemic_part(tmp_path):
         outputs.write(
             folder,
             ct_hu,
-            {**kept, outputs.TOTAL: sd_hu[outputs.TOTAL]},
+            {**kept, SD_MAPS[-1]: sd_hu[SD_MAPS[-1]]},
             grid("plain"),
             extras=extras,
             mr=None,

@@ -65,11 +65,13 @@ def test_draws_are_blurred_on_the_subject_s_own_grid(tmp_path):
 
     trained = predictions.predictor(compute)
     coarse = dataclasses.replace(trained, spacing_mm=(4.0, 6.0, 6.0))
-    job = predictors.Job("a", predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out")
-    coarse._prepared(job, tmp_path)
-    job = dataclasses.replace(job, prepared=tmp_path / "mr.ome.zarr")
+    request = predictors.Request(
+        "a", predictions.write_mr(tmp_path / "mr.nii.gz"), tmp_path / "out"
+    )
+    coarse._prepared(request, tmp_path)
+    request = dataclasses.replace(request, prepared=tmp_path / "mr.ome.zarr")
     blurred = outputs.Extras(outputs.Mumap(120, 6.0))
-    dataclasses.replace(trained, extras=blurred).predict(job)
+    dataclasses.replace(trained, extras=blurred).predict(request)
     assert set(seen) == {(4.0, 6.0, 6.0)}
     assert (tmp_path / "out" / "mumap_sd.nii.gz").exists()
 

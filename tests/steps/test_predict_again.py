@@ -160,8 +160,8 @@ def test_what_a_killed_prediction_left_is_not_taken_for_another(
         if another == "checkpoint" and last:
             settings = dataclasses.replace(settings, checkpoint="decaf")
         chosen = second if another == "series" and last else first
-        jobs = list(predict._new_subjects(tmp_path / "mr0", tmp_path / out, chosen))
-        predict._predict_all(dataclasses.replace(predictor, settings=settings), jobs, None)
+        requests = list(predict._new_subjects(tmp_path / "mr0", tmp_path / out, chosen))
+        predict._predict_all(dataclasses.replace(predictor, settings=settings), requests, None)
 
     monkeypatch.setattr(predictors.resampling, "restore", lambda *_, **__: 1 / 0)  # dies at the end
     with pytest.raises(ZeroDivisionError):

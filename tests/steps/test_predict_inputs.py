@@ -42,8 +42,8 @@ def refused(tmp_path):
         )
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(errors.UserError) as caught:
-            jobs = list(predict._new_subjects(source, tmp_path / "out"))
-            predict._predict_all(predictor, jobs, None)
+            requests = list(predict._new_subjects(source, tmp_path / "out"))
+            predict._predict_all(predictor, requests, None)
         line = str(caught.value)
         assert "\n" not in line
         for word in words:
@@ -124,11 +124,11 @@ def test_an_mr_without_a_body(refused, tmp_path):
 
 def test_a_series_may_lie_deeper_in_a_patient_s_folder(mr_series, tmp_path):
     mr_series(tmp_path / "patient" / "study" / "series")
-    (job,) = predict._new_subjects(tmp_path / "patient", tmp_path / "out")
-    assert (job.mr, job.target) == (tmp_path / "patient", tmp_path / "out")
+    (request,) = predict._new_subjects(tmp_path / "patient", tmp_path / "out")
+    assert (request.mr, request.target) == (tmp_path / "patient", tmp_path / "out")
     images.write(MR, tmp_path / "patient" / "other" / "mr.nii.gz", grid=GRID)  # then it is a cohort
-    (job,) = predict._new_subjects(tmp_path / "patient", tmp_path / "out")
-    assert job.name == "other"
+    (request,) = predict._new_subjects(tmp_path / "patient", tmp_path / "out")
+    assert request.name == "other"
 
 
 def test_one_bad_subject_keeps_a_cohort_from_beginning(refused, tmp_path):
