@@ -95,13 +95,13 @@ def _batches(
     """What the objective is fed in each step, made some steps ahead on all cores."""
     from multires_tf.data import pipeline
 
-    recipe = assembly.recipe(config, seed=config.seed)
+    rules = assembly.window_rules(config, seed=config.seed)
 
     def make(step: int) -> dict[str, np.ndarray]:
-        places = range(recipe.batch)
-        made = [pipeline.training_window(volumes, recipe, step=step, index=i)[0] for i in places]
-        arrays = {key: np.stack([one[key] for one in made])[..., None] for key in recipe.keys}
-        draws = [(recipe.seed, step * recipe.batch + i) for i in places]
+        places = range(rules.batch)
+        made = [pipeline.training_window(volumes, rules, step=step, index=i)[0] for i in places]
+        arrays = {key: np.stack([one[key] for one in made])[..., None] for key in rules.keys}
+        draws = [(rules.seed, step * rules.batch + i) for i in places]
         return {name: arrays.get(name, np.array(draws, np.int32)) for name in names}
 
     workers = os.cpu_count() or 1

@@ -56,10 +56,10 @@ def _rate(
     config: configs.Config, volumes: list[pipeline.Volume], augment_share: float, count: int
 ) -> dict[str, float]:
     warm = count // 5
-    recipe = dataclasses.replace(
-        assembly.recipe(config, seed=config.seed), batch=1, augment_share=augment_share
+    rules = dataclasses.replace(
+        assembly.window_rules(config, seed=config.seed), batch=1, augment_share=augment_share
     )
-    dataset = pipeline.training_windows(volumes, recipe, start_step=0, stop_step=warm + count)
+    dataset = pipeline.training_windows(volumes, rules, start_step=0, stop_step=warm + count)
     begun = time.perf_counter()
     for number, _ in enumerate(dataset):
         if number == warm - 1:

@@ -1,4 +1,4 @@
-"""Whether a prepared volume is still what a run began with, and whether a text is the same."""
+"""Checksums: of images, files and texts, and of the volumes that a run began with."""
 
 from __future__ import annotations
 
@@ -7,12 +7,34 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from multires_tf.data import images
 from multires_tf.ground import errors
 
 
 def of_text(text: str) -> str:
-    """Stands for a text that tells a patient, such as a UID."""
+    """Tells a text from any other."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def of_series(series: str | None) -> str | None:
+    """What files say of a chosen DICOM series, whose UID they must not; None stays None."""
+    return series and of_text(series)
+
+
+def of_image(path: Path) -> str:
+    """Returns the SHA-256 of an image's bytes, of all its files where it is a folder.
+
+    Raises:
+      UserError: a file may not be read.
+    """
+    digest = hashlib.sha256()
+    for part in images.stations_in(path) or [path]:
+        files = sorted(entry for entry in part.rglob("*") if entry.is_file()) or [part]
+        for file in files:
+            with errors.reading(file), open(file, "rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+    return digest.hexdigest()
 
 
 def of_file(path: Path) -> str:
@@ -20,7 +42,7 @@ def of_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def marks(
+def stamped(
     stores: Mapping[str, Path], known: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, str]]:
     """Returns {name: {"stamp": ..., "checksum": ...}} of stores.
@@ -34,14 +56,14 @@ def marks(
       known: what this returned before, or nothing.
     """
 
-    def mark(name: str) -> dict[str, str]:
-        stamp = _stamp(stores[name])
-        if known.get(name, {}).get("stamp") == stamp:
+    def stamp(name: str) -> dict[str, str]:
+        found = _stamp(stores[name])
+        if known.get(name, {}).get("stamp") == found:
             return dict(known[name])
-        return {"stamp": stamp, "checksum": _checksum(stores[name])}
+        return {"stamp": found, "checksum": _checksum(stores[name])}
 
     with concurrent.futures.ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter
-        return dict(zip(stores, pool.map(mark, stores), strict=True))
+        return dict(zip(stores, pool.map(stamp, stores), strict=True))
 
 
 def check(
@@ -49,7 +71,7 @@ def check(
     now: Mapping[str, Mapping[str, str]],
     known: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Compares what `marks` returned now with what it returned when the run began.
+    """Compares what `stamped` returned now with what it returned when the run began.
 
     Raises:
       UserError: a store was changed, or the run began without it.

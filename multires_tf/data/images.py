@@ -7,7 +7,6 @@ are fused. Whatever fails a check raises `errors.UserError` in one line.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import threading
 from pathlib import Path
@@ -249,22 +248,6 @@ def check_overlap(mr: geometry.Geometry, ct: geometry.Geometry, *, mr_path: Path
         raise errors.UserError(
             f"{ct_path}: does not overlap {mr_path} in space; give a pair in one frame"
         )
-
-
-def fingerprint(path: Path) -> str:
-    """Returns the SHA-256 of an image's bytes, of all its files where it is a folder.
-
-    Raises:
-      UserError: a file may not be read.
-    """
-    digest = hashlib.sha256()
-    for part in stations_in(path) or [path]:
-        files = sorted(entry for entry in part.rglob("*") if entry.is_file()) or [part]
-        for file in files:
-            with errors.reading(file), open(file, "rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-    return digest.hexdigest()
 
 
 def write(image: sitk.Image | np.ndarray, path: Path, *, grid: geometry.Geometry | None = None):

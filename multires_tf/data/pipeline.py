@@ -54,7 +54,7 @@ class Volume:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class WindowRules:
     """How a window is drawn and made; lengths three are (z, y, x).
 
     Attributes:
@@ -114,7 +114,7 @@ def read_windows(
 
 
 def training_window(
-    volumes: Sequence[Volume], recipe: Recipe, *, step: int, index: int
+    volumes: Sequence[Volume], rules: WindowRules, *, step: int, index: int
 ) -> tuple[dict[str, np.ndarray], int, windows.Triple]:
     """Returns the arrays (z, y, x) of one window, its subject's place in `volumes` and its start.
 
@@ -122,34 +122,34 @@ def training_window(
 
     Args:
       volumes: the training subjects, in a fixed order.
-      recipe: how windows are drawn.
+      rules: how windows are drawn.
       step: of the training.
       index: in the batch.
     """
-    place = {"seed": recipe.seed, "step": step, "index": index}
-    subject = sampling.subject(len(volumes), batch=recipe.batch, **place)
+    place = {"seed": rules.seed, "step": step, "index": index}
+    subject = sampling.subject(len(volumes), batch=rules.batch, **place)
     volume = volumes[subject]
     start = sampling.start(
         volume.pyramids["mr"].shape,
-        recipe.tile,
+        rules.tile,
         body=volume.body,
-        body_share=recipe.body_share,
-        alignment=max(recipe.scales),
+        body_share=rules.body_share,
+        alignment=max(rules.scales),
         **place,
     )
     change = sampling.change(
-        flip_axes=recipe.flip_axes,
-        rotation_deg=recipe.rotation_deg,
-        scaling=recipe.scaling,
-        augment_share=recipe.augment_share,
+        flip_axes=rules.flip_axes,
+        rotation_deg=rules.rotation_deg,
+        scaling=rules.scaling,
+        augment_share=rules.augment_share,
         **place,
     )
-    boxes = windows.branch_windows(start, recipe.tile, window=recipe.window, scales=recipe.scales)
+    boxes = windows.branch_windows(start, rules.tile, window=rules.window, scales=rules.scales)
     read = _reader(volume.pyramids, change)
-    arrays = {f"mr_{s}": read("mr", s, boxes[s]) for s in recipe.scales}
-    for s in recipe.supervised_scales:
-        ct_hu = intensity.clip_hu(read("ct", s, boxes[s]), recipe.ct_window_hu)
-        arrays[f"ct_{s}"] = intensity.ct_to_unit(ct_hu, recipe.ct_window_hu)
+    arrays = {f"mr_{s}": read("mr", s, boxes[s]) for s in rules.scales}
+    for s in rules.supervised_scales:
+        ct_hu = intensity.clip_hu(read("ct", s, boxes[s]), rules.ct_window_hu)
+        arrays[f"ct_{s}"] = intensity.ct_to_unit(ct_hu, rules.ct_window_hu)
         # Interpolated, a voxel has truth only where all its neighbours have.
         arrays[f"weight_{s}"] = (read("mask", s, boxes[s]) >= 1 - 1e-3).astype(np.float32)
     return arrays, subject, start
@@ -187,7 +187,7 @@ def complaint(error: Exception) -> errors.UserError | None:
 
 def training_windows(
     volumes: Sequence[Volume],
-    recipe: Recipe,
+    rules: WindowRules,
     *,
     start_step: int,
     stop_step: int,
@@ -202,7 +202,7 @@ def training_windows(
 
     Args:
       volumes: the training subjects, in a fixed order.
-      recipe: how windows are drawn and made; its batch is a multiple of `of`.
+      rules: how windows are drawn and made; its batch is a multiple of `of`.
       start_step: first step to yield.
       stop_step: the step after the last one.
       shares: which shares of each step's batch to yield, one element each, in this order.
@@ -221,10 +221,8 @@ def training_windows(
     """
     import tensorflow as tf
 
-    keys, size = recipe.keys, recipe.batch // of
-    boxes = windows.branch_windows(
-        (0, 0, 0), recipe.tile, window=recipe.window, scales=recipe.scales
-    )
+    keys, size = rules.keys, rules.batch // of
+    boxes = windows.branch_windows((0, 0, 0), rules.tile, window=rules.window, scales=rules.scales)
     for volume in volumes:
         if len({pyramid.shape for pyramid in volume.pyramids.values()}) > 1:
             raise errors.UserError(
@@ -232,7 +230,7 @@ def training_windows(
             )
 
     def make(step, indices):
-        made = [training_window(volumes, recipe, step=int(step), index=int(i)) for i in indices]
+        made = [training_window(volumes, rules, step=int(step), index=int(i)) for i in indices]
         values = [np.stack([arrays[key] for arrays, _, _ in made])[..., None] for key in keys]
         subjects, starts = ([one[i] for one in made] for i in (1, 2))
         return [*values, np.array(subjects, np.int32), np.array(starts, np.int32)]

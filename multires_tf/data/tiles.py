@@ -1,7 +1,7 @@
 """Tiles of a prediction on disk: what a killed process has done already, and room for large bodies.
 
-A folder holds one .npy file a tile, complete or absent, and a fingerprint of all that the tiles
-depend on. Tiles with another fingerprint are thrown away.
+A folder holds one .npy file a tile, complete or absent, and a note of all that the tiles
+depend on. Tiles of another note are thrown away.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from multires_tf.data import blending, on_demand
 from multires_tf.ground import runfolder
 
-_FINGERPRINT = "fingerprint.json"
+_MADE_OF = "made_of.json"
 
 
-def fingerprint(folder: Path) -> dict[str, Any]:
+def earlier(folder: Path) -> dict[str, Any]:
     """What the tiles in a folder depend on; nothing where there are none, or it is damaged."""
     try:
-        found = json.loads((folder / _FINGERPRINT).read_text(encoding="utf-8"))
+        found = json.loads((folder / _MADE_OF).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -32,15 +32,15 @@ def fingerprint(folder: Path) -> dict[str, Any]:
 class Folder:
     """The tiles of one prediction, kept."""
 
-    def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, made_of: dict[str, Any]) -> None:
         """Opens a folder; what another prediction has left there goes.
 
         Args:
           folder: of the tiles alone; made if it is not there.
-          fingerprint: all that the tiles depend on, as JSON can hold it.
+          made_of: all that the tiles depend on, as JSON can hold it.
         """
         self._folder = folder
-        note, text = folder / _FINGERPRINT, json.dumps(fingerprint, sort_keys=True)
+        note, text = folder / _MADE_OF, json.dumps(made_of, sort_keys=True)
         if not note.exists() or note.read_text(encoding="utf-8") != text:
             runfolder.remove(folder)
             runfolder.write_text(note, text)

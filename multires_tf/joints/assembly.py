@@ -113,12 +113,12 @@ def record(run: runfolder.RunFolder, config: configs.Config, *, chief: bool) -> 
     )
 
 
-def recipe(config: configs.Config, *, seed: int) -> Any:
-    """How training draws and makes its windows: a pipeline.Recipe."""
+def window_rules(config: configs.Config, *, seed: int) -> Any:
+    """How training draws and makes its windows: a pipeline.WindowRules."""
     from multires_tf.data import pipeline
 
     sampling = config.sampling
-    return pipeline.Recipe(
+    return pipeline.WindowRules(
         seed=seed,
         batch=sampling.batch,
         window=config.network.window,
@@ -146,7 +146,7 @@ def training_windows(config: configs.Config, volumes: list[Any], *, seed: int, *
 
     from multires_tf.data import pipeline
 
-    dataset = pipeline.training_windows(volumes, recipe(config, seed=seed), **which)
+    dataset = pipeline.training_windows(volumes, window_rules(config, seed=seed), **which)
 
     def with_draw(element: dict[str, Any]) -> dict[str, Any]:
         index = tf.cast(element["step"], tf.int32) * config.sampling.batch + element["index"]
@@ -223,7 +223,7 @@ def trained_networks(run: runfolder.RunFolder) -> tuple[configs.Config, Any, dic
     return config, nets, position
 
 
-def fingerprint(run: runfolder.RunFolder) -> str:
+def checkpoint_checksum(run: runfolder.RunFolder) -> str:
     """Tells the best checkpoint from any other; predictions and calibrations keep it."""
     from multires_tf.data import checksums
 

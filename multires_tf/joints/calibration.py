@@ -19,12 +19,12 @@ class Saved:
     Attributes:
         values: scale and half-widths.
         made: what it depends on, as `save` was given it.
-        fingerprint: of the file; predictions keep it.
+        checksum: of the file; predictions keep it.
     """
 
     values: intervals.Calibration
     made: dict[str, Any]
-    fingerprint: str
+    checksum: str
 
 
 def save(run: runfolder.RunFolder, values: intervals.Calibration, made: dict[str, Any]) -> None:
@@ -33,13 +33,13 @@ def save(run: runfolder.RunFolder, values: intervals.Calibration, made: dict[str
     Args:
         run: with the checkpoint.
         values: to keep.
-        made: what they depend on; holds "checkpoint", as `assembly.fingerprint` gives it, and
+        made: what they depend on; holds "checkpoint", `assembly.checkpoint_checksum` of it, and
             "samples", the number of draws.
     """
     runfolder.write_json(run.calibration, {"made": made, **values.as_dict()})
 
 
-def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Saved | None:
+def current(run: runfolder.RunFolder, *, samples: int | None = None) -> Saved | None:
     """Reads the calibration of the run's best checkpoint, None where there is none.
 
     Args:
@@ -53,7 +53,7 @@ def load(run: runfolder.RunFolder, *, samples: int | None = None) -> Saved | Non
     kept = read(run)
     if kept and samples is not None and (samples == 1) != (kept.made["samples"] == 1):
         return None
-    if kept and kept.made["checkpoint"] != assembly.fingerprint(run):
+    if kept and kept.made["checkpoint"] != assembly.checkpoint_checksum(run):
         reason = "fitted to another checkpoint"
         raise errors.UserError(f"{run.calibration}: {reason}; run 'calibrate' again")
     return kept

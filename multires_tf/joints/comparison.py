@@ -98,10 +98,10 @@ def _calibration(run: runfolder.RunFolder, subject: str) -> intervals.Calibratio
     elif {"inputs": found.get("inputs"), "recipe": found.get("recipe")} != made_of(run, subject):
         reason = "made of other images than are prepared, or otherwise"
     elif run.best.exists():
-        kept = calibration.load(run, samples=samples)
-        if of != assembly.fingerprint(run):
+        kept = calibration.current(run, samples=samples)
+        if of != assembly.checkpoint_checksum(run):
             reason = "older than the checkpoint"
-        elif by != (kept.fingerprint if kept else None):
+        elif by != (kept.checksum if kept else None):
             reason = "older than the calibration"
     if reason:
         raise errors.UserError(f"{facts}: {reason}; run 'predict' again")

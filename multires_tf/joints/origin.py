@@ -48,13 +48,13 @@ def facts(
         reason = "subjects have changed their split or their order since the run began"
         advice = "bring the old table back, or begin a new run in another --workdir"
         raise errors.UserError(f"{run.cohort}: {reason}; {advice}")
-    marks = checksums.marks(stores, known.get("stores", {}))
+    stamped = checksums.stamped(stores, known.get("stores", {}))
     if "stores" in known:
-        checksums.check(stores, marks, known["stores"])
+        checksums.check(stores, stamped, known["stores"])
     prepared = [volume.pyramids["mr"] for volume in training]
     statistics = [one.attributes.get("mr_statistics") for one in prepared]
     return {
-        "stores": marks,
+        "stores": stamped,
         "subjects": subjects,
         "spacing_mm": np.median([one.spacing_mm for one in prepared], axis=0).tolist(),
         "mr_statistics": [one for one in statistics if one is not None],

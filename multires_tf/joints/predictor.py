@@ -53,11 +53,6 @@ class Request:
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def series_mark(self) -> str | None:
-        """What files say of the series, whose UID they must not."""
-        return self.series and checksums.of_text(self.series)
-
     def absolute(self) -> Request:
         """The same for a process in another folder."""
         return dataclasses.replace(
@@ -103,7 +98,7 @@ def load(
         planner = planning.planner(
             assembly.tiling(config), nets, memory_bytes=budget, blurred=extras.blurs
         )
-    kept = calibration.load(folder, samples=settings.samples)
+    kept = calibration.current(folder, samples=settings.samples)
     return Predictor(
         root,
         config,
@@ -151,7 +146,7 @@ class Predictor:
         wanted = {
             "settings": _jsonable(self.settings),
             "extras": _jsonable(self.extras),
-            "series": request.series_mark,
+            "series": checksums.of_series(request.series),
             **outputs.made_of(prepared),
         }
         facts = outputs.read_facts(request.target)
@@ -161,8 +156,11 @@ class Predictor:
     def _new(self, request: Request) -> dict[str, Any]:
         """What the prepared MR of a new subject depends on: its image, and how it is prepared."""
         recipe = intake.recipe(runfolder.RunFolder(self.root))
-        recipe |= {"series": request.series_mark, "checkpoint": self.settings.checkpoint}
-        return {"inputs": {"mr": images.fingerprint(request.mr)}, "recipe": recipe}
+        recipe |= {
+            "series": checksums.of_series(request.series),
+            "checkpoint": self.settings.checkpoint,
+        }
+        return {"inputs": {"mr": checksums.of_image(request.mr)}, "recipe": recipe}
 
     def predict(self, request: Request) -> None:
         """Writes the files of one subject, all of them or none.
@@ -201,8 +199,8 @@ class Predictor:
     def _write(self, volume: store.Pyramid, request: Request, work: pathlib.Path) -> None:
         began = time.perf_counter()
         places = work / "tiles"
-        tiling = self._tiling(volume, request.name, earlier=tiles.fingerprint(places))
-        kept = tiles.Folder(places, self._fingerprint(volume, tiling))
+        tiling = self._tiling(volume, request.name, earlier=tiles.earlier(places))
+        kept = tiles.Folder(places, self._made_of(volume, tiling))
         compute = self.compute
         if self.extras.blurs:
             # Each draw is blurred on the subject's own grid, which may be no training subject's.
@@ -235,7 +233,7 @@ class Predictor:
                 "settings": _jsonable(self.settings),
                 "extras": _jsonable(self.extras),
                 **outputs.made_of(volume.attributes),
-                "series": request.series_mark,
+                "series": checksums.of_series(request.series),
                 "tile": list(tiling.fitted(volume.shape).tile),
                 "network": self.config.network.kind,
                 "prepared_spacing_mm": list(volume.spacing_mm),
@@ -262,7 +260,7 @@ class Predictor:
         progress.say(f"{name}: {self.planner.sentence(plan, draws=self.settings.samples)}")
         return plan.tiling
 
-    def _fingerprint(self, volume: store.Pyramid, tiling: synthesis.Tiling) -> dict[str, Any]:
+    def _made_of(self, volume: store.Pyramid, tiling: synthesis.Tiling) -> dict[str, Any]:
         """All that the tiles of a volume depend on."""
         return {
             "settings": _jsonable(self.settings),

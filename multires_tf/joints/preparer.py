@@ -99,9 +99,9 @@ class Preparer:
         if settings.mr_landmarks == "none" or (path.exists() and self.folder.config.exists()):
             return False
         made = {
-            "training": {one.subject: images.fingerprint(one.mr) for one in training},
+            "training": {one.subject: checksums.of_image(one.mr) for one in training},
             "intensity": strict.plain(settings),
-            "series": self.series and checksums.of_text(self.series),
+            "series": checksums.of_series(self.series),
         }
         note = self.folder.landmarks_made
         if path.exists():
@@ -134,7 +134,7 @@ class Preparer:
         """
         if self.is_done(one):  # by a worker of a cluster that was given up too early
             return
-        inputs = _fingerprint(one)  # before they are read: what changes meanwhile is prepared again
+        inputs = _checksums(one)  # before they are read: what changes meanwhile is prepared again
         loaded = self.check(one)
         try:
             mr, ct, found = self._registered(one, loaded)
@@ -165,7 +165,7 @@ class Preparer:
         attributes = store.open_pyramid(self.folder.volume(one.subject, _ROLES[0])).attributes
         made = (attributes.get("inputs"), attributes.get("recipe"))
         try:
-            return made == (_fingerprint(one), self._recipe())
+            return made == (_checksums(one), self._recipe())
         except errors.UserError:
             return False  # its turn will tell
 
@@ -239,16 +239,16 @@ class Preparer:
         """What the stores depend on besides the images, as JSON keeps it."""
         return {
             **intake.recipe(self.folder),
-            "series": self.series and checksums.of_text(self.series),
+            "series": checksums.of_series(self.series),
             "spacing_mm": strict.plain(self.config.spacing_mm),
             "register": self.config.register,
             "intensity": strict.plain(self.config.intensity),
         }
 
 
-def _fingerprint(one: cohort.Subject) -> dict[str, str]:
+def _checksums(one: cohort.Subject) -> dict[str, str]:
     """Checksums of the input files: another image is another preparation."""
     paths = {role: getattr(one, role) for role in _INPUTS}
     return {
-        role: images.fingerprint(path) for role, path in paths.items() if path and path.exists()
+        role: checksums.of_image(path) for role, path in paths.items() if path and path.exists()
     }

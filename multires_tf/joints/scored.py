@@ -14,7 +14,7 @@ def made(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
     """What scores of these subjects' predictions depend on; `evaluate` keeps it with them.
 
     Returns:
-        The fingerprints of checkpoint and calibration, of each subject's prediction.json, and of
+        The checksums of checkpoint and calibration, of each subject's prediction.json, and of
         what it was prepared from.
 
     Raises:
@@ -33,8 +33,8 @@ def made(run: runfolder.RunFolder, subjects: Sequence[str]) -> dict[str, Any]:
                 raise errors.UserError(f"{facts}: {reason}; run 'predict' again")
     best, kept = run.best.exists(), calibration.read(run)
     return {
-        "checkpoint": assembly.fingerprint(run) if best else None,
-        "calibration": kept.fingerprint if kept else None,
+        "checkpoint": assembly.checkpoint_checksum(run) if best else None,
+        "calibration": kept.checksum if kept else None,
         "predictions": marks,
         "prepared": {subject: comparison.made_of(run, subject) for subject in subjects},
     }

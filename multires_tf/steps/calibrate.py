@@ -41,7 +41,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
         progress.say(f"{', '.join(flagged)}: {words}")
     samples = samples if config.network.dropout.place != "none" else 1
     made = {
-        "checkpoint": assembly.fingerprint(folder),
+        "checkpoint": assembly.checkpoint_checksum(folder),
         "samples": samples,
         "seed": seed,
         "subjects": len(volumes),
@@ -51,7 +51,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
     if not _is_done(folder, made):
         runtime.start(seed=config.seed, precision=config.train.precision)
         calibration.save(folder, _fit(folder, volumes, samples=samples, seed=seed), made)
-    return [*_lines(calibration.load(folder)), str(folder.calibration)]
+    return [*_lines(calibration.current(folder)), str(folder.calibration)]
 
 
 def _is_done(folder: runfolder.RunFolder, made: dict[str, Any]) -> bool:

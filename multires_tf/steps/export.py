@@ -69,7 +69,7 @@ def run(*, workdir: pathlib.Path, precision: str = "float32") -> list[str]:
     from multires_tf.model import calls
 
     config, nets, position = assembly.trained_networks(folder)
-    kept = calibration.load(folder)
+    kept = calibration.current(folder)
     endpoints = _endpoints(nets, config)
     module = tf.Module()
     # Its weights alone: a Keras model would be traced and saved a second time.

@@ -71,14 +71,14 @@ def run(
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(folder.best, "train")
     samples = samples if config.network.dropout.place != "none" else 1
-    kept = calibration.load(folder, samples=samples)
+    kept = calibration.current(folder, samples=samples)
     settings = predictors.Settings(
         samples=samples,
         seed=seed,
         tile=tile if tile == "auto" else _edges(config, tile),
         overlap=config.predict.overlap,
-        checkpoint=assembly.fingerprint(folder),
-        calibration=kept.fingerprint if kept else None,
+        checkpoint=assembly.checkpoint_checksum(folder),
+        calibration=kept.checksum if kept else None,
     )
     predictor = predictors.load(workdir.absolute(), settings, extras, memory)
     if input is None or output is None:

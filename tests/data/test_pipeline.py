@@ -43,7 +43,7 @@ def cohort(tmp_path_factory):
     return found
 
 
-def recipe(**changes):
+def rules(**changes):
     fields = {
         "seed": 5,
         "batch": 1,
@@ -59,14 +59,14 @@ def recipe(**changes):
         "supervised_scales": (1,),
         **changes,
     }
-    return pipeline.Recipe(**fields)
+    return pipeline.WindowRules(**fields)
 
 
 def batches(cohort, *, start_step=0, steps=6, **changes):
     volumes = [volume for volume, _ in cohort]
     which = {name: changes.pop(name) for name in ("shares", "of", "parallel") if name in changes}
     dataset = pipeline.training_windows(
-        volumes, recipe(**changes), start_step=start_step, stop_step=steps, **which
+        volumes, rules(**changes), start_step=start_step, stop_step=steps, **which
     )
     return list(dataset.as_numpy_iterator())
 
@@ -123,7 +123,7 @@ def test_batches_hold_the_paper_s_blocks_of_mr_ct_and_mask(cohort):
 
 def test_elements_have_static_shapes_and_the_planned_types(cohort):
     dataset = pipeline.training_windows(
-        [cohort[0][0]], recipe(batch=2, supervised_scales=(1, 2)), start_step=0, stop_step=4
+        [cohort[0][0]], rules(batch=2, supervised_scales=(1, 2)), start_step=0, stop_step=4
     )
     spec = dataset.element_spec
     arrays = {"mr_1", "mr_2", "mr_4", "ct_1", "weight_1", "ct_2", "weight_2"}

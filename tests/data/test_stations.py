@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import geometry, images, stations
+from multires_tf.data import checksums, geometry, images, stations
 from multires_tf.data.phantom import subject, tissues
 from multires_tf.ground import errors
 
@@ -119,8 +119,8 @@ def test_a_folder_with_stations_is_read_like_an_image(tmp_path):
     image = images.read(tmp_path)
     assert geometry.of_image(image) == images.check_header(tmp_path)
     np.testing.assert_allclose(sitk.GetArrayFromImage(image), WHOLE, rtol=1e-4)
-    before = images.fingerprint(tmp_path)
+    before = checksums.of_image(tmp_path)
     images.write(cut(1, 40), tmp_path / "ct.nii.gz")
-    assert images.fingerprint(tmp_path) == before
+    assert checksums.of_image(tmp_path) == before
     images.write(cut(0, 24), tmp_path / "mr_station2.nii.gz")
-    assert images.fingerprint(tmp_path) != before
+    assert checksums.of_image(tmp_path) != before

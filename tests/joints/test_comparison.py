@@ -88,15 +88,15 @@ def predicted(tmp_path):
     _write(run, geometry.to_image(np.zeros(GRID.size, np.int16), GRID))
     run.checkpoints.mkdir()
     run.best.write_bytes(b"weights")
-    _tell(run, checkpoint=assembly.fingerprint(run))
+    _tell(run, checkpoint=assembly.checkpoint_checksum(run))
     return run
 
 
-def _tell(run, *, checkpoint, fingerprint=None, values=None, samples=20, **others):
+def _tell(run, *, checkpoint, checksum=None, values=None, samples=20, **others):
     facts = {"settings": {"checkpoint": checkpoint, "samples": samples}, "calibration": values}
     facts |= others
-    if fingerprint:
-        facts["settings"]["calibration"] = fingerprint
+    if checksum:
+        facts["settings"]["calibration"] = checksum
     (run.prediction("s") / "prediction.json").write_text(json.dumps(facts))
 
 
@@ -120,14 +120,14 @@ def test_a_prediction_that_does_not_tell_its_checkpoint_is_refused(predicted):
 
 def test_a_prediction_older_than_the_calibration_is_refused(predicted):
     values = intervals.Calibration(2.0, 100.0, {"soft": {"90": 5.0}}, {})
-    checkpoint = assembly.fingerprint(predicted)
+    checkpoint = assembly.checkpoint_checksum(predicted)
     calibration.save(predicted, values, {"checkpoint": checkpoint, "samples": 20})
     with pytest.raises(errors.UserError, match=r"older than the calibration; run 'predict' again"):
         comparison.load(predicted, "s")
     _tell(predicted, checkpoint=checkpoint, samples=1)  # one draw was not calibrated, and need not
     assert comparison.load(predicted, "s").calibration is None
-    fingerprint = calibration.load(predicted).fingerprint
-    _tell(predicted, checkpoint=checkpoint, fingerprint=fingerprint, values=values.as_dict())
+    checksum = calibration.current(predicted).checksum
+    _tell(predicted, checkpoint=checkpoint, checksum=checksum, values=values.as_dict())
     assert comparison.load(predicted, "s").calibration == values
     predicted.calibration.unlink()
     with pytest.raises(errors.UserError, match="older than the calibration"):
@@ -182,7 +182,7 @@ def test_a_prediction_that_has_lost_a_map_is_refused(predicted, change):
     _write(predicted, geometry.to_image(np.ones(GRID.size, np.float32), GRID), "total_sd_hu.nii.gz")
     sizes = {path.name: path.stat().st_size for path in folder.glob("*.nii.gz")}
     (folder / ".DS_Store").touch()  # what others leave there is no harm
-    _tell(predicted, checkpoint=assembly.fingerprint(predicted), bytes=sizes)
+    _tell(predicted, checkpoint=assembly.checkpoint_checksum(predicted), bytes=sizes)
     comparison.load(predicted, "s")
     change(folder / "total_sd_hu.nii.gz")
     lost = r"total_sd_hu\.nii\.gz is not there as it was written; run 'predict' again"
@@ -193,7 +193,7 @@ def test_a_prediction_that_has_lost_a_map_is_refused(predicted, change):
 def test_what_was_fitted_to_one_draw_is_not_for_several_nor_the_reverse(predicted):
     values = intervals.Calibration(2.0, 100.0, {"soft": {"90": 5.0}}, {})
     for fitted, asked in ((1, 20), (20, 1), (1, 1), (20, 5)):
-        made = {"checkpoint": assembly.fingerprint(predicted), "samples": fitted}
+        made = {"checkpoint": assembly.checkpoint_checksum(predicted), "samples": fitted}
         calibration.save(predicted, values, made)
-        kept = calibration.load(predicted, samples=asked)
+        kept = calibration.current(predicted, samples=asked)
         assert (kept is not None) == ((fitted == 1) == (asked == 1))

@@ -38,7 +38,7 @@ def trained(known_run, monkeypatch):
 def test_scale_and_half_widths_by_hand(trained):
     folder, _ = trained
     lines = calibrate.run(workdir=folder.root)
-    found = calibration.load(folder).values
+    found = calibration.current(folder).values
     assert found.scale == pytest.approx(np.sqrt(ZMS), rel=1e-5)
     # All is predicted soft; eight ninths err by 30 HU, the rest by 350.
     assert list(found.half_widths_hu) == ["soft"]
@@ -59,7 +59,7 @@ def test_it_is_fitted_to_what_is_delivered(trained, monkeypatch):
 
     monkeypatch.setattr(synthesis, "monte_carlo", lambda *_, **__: compute)
     calibrate.run(workdir=folder.root)
-    widths = calibration.load(folder).values.half_widths_hu
+    widths = calibration.current(folder).values.half_widths_hu
     assert widths["air"]["80"] == pytest.approx(20 + 1024, abs=1)
 
 
@@ -73,10 +73,10 @@ def test_it_is_fitted_once_a_checkpoint(trained):
     assert len(calls) == 2 * once
     checkpoints.save(folder.best, [], {"step": 2})
     with pytest.raises(errors.UserError, match=r"another checkpoint; run 'calibrate' again"):
-        calibration.load(folder)
+        calibration.current(folder)
     calibrate.run(workdir=folder.root)
     assert len(calls) == 3 * once
-    assert calibration.load(folder).values.scale == pytest.approx(np.sqrt(ZMS), rel=1e-5)
+    assert calibration.current(folder).values.scale == pytest.approx(np.sqrt(ZMS), rel=1e-5)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"made": {}, "scale": 1}'])
@@ -86,9 +86,9 @@ def test_a_damaged_file_is_refused_and_replaced(trained, content):
     with pytest.raises(
         errors.UserError, match=r"calibration.json: damaged .*run 'calibrate' again"
     ):
-        calibration.load(folder)
+        calibration.current(folder)
     calibrate.run(workdir=folder.root)
-    assert calibration.load(folder).values.scale is not None
+    assert calibration.current(folder).values.scale is not None
 
 
 def test_what_it_depends_on_is_written_down(trained):
@@ -96,7 +96,7 @@ def test_what_it_depends_on_is_written_down(trained):
     calibrate.run(workdir=folder.root, samples=7, seed=3)
     made = json.loads(folder.calibration.read_text())["made"]
     assert (made["samples"], made["seed"], made["subjects"]) == (7, 3, 1)
-    assert made["checkpoint"] == assembly.fingerprint(folder)
+    assert made["checkpoint"] == assembly.checkpoint_checksum(folder)
 
 
 def test_without_a_checkpoint_it_names_train(known_run):

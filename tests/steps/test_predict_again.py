@@ -108,7 +108,7 @@ def test_a_link_to_a_folder_is_written_through_and_a_mount_is_refused(
     monkeypatch.setattr(predict.predictors, "load", lambda *_: predictor)
     monkeypatch.setattr(predict.runfolder.RunFolder, "need", lambda _, path, verb: path)
     monkeypatch.setattr(predict.configs, "parse", lambda path: predictor.config)
-    monkeypatch.setattr(predict.assembly, "fingerprint", lambda folder: "c0ffee")
+    monkeypatch.setattr(predict.assembly, "checkpoint_checksum", lambda folder: "c0ffee")
     predict.run(workdir=tmp_path / "run", input=image, output=tmp_path / "out")
     assert (tmp_path / "scratch" / "ct.nii.gz").exists() and (tmp_path / "out").is_symlink()
     monkeypatch.setattr(predict.os.path, "ismount", lambda path: path.name == "mounted")
@@ -145,7 +145,7 @@ def test_tiles_that_are_there_are_not_computed_again(predictor, calls, tmp_path,
 def test_what_a_killed_prediction_left_is_not_taken_for_another(
     predictor, calls, mr_series, tmp_path, monkeypatch, another
 ):
-    """Two series of one folder have one fingerprint, and so has an MR under two networks."""
+    """Two series of one folder have one checksum, and so has an MR under two networks."""
     mr = predictions.voxels().astype(np.uint16)
     series = []
     for number, pixels in enumerate((mr, mr // 2)):
