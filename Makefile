@@ -1,5 +1,5 @@
 # make train EXP=multires_unc [DATA=cohort] [WORKDIR=...] [OVERLAY=...] [ARGS="..."]; `make help`.
-# ARGS are flags of the verb; in `train` of prepare and train, and PREPARE_ARGS and TRAIN_ARGS of one.
+# ARGS are flags of the verb; `train` gives them to prepare and train, PREPARE_ARGS and TRAIN_ARGS to one.
 
 EXP ?= multires_unc
 # Before phantoms get the laptop's: what is described is the experiment itself.

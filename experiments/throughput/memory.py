@@ -39,7 +39,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """Trains for two steps and predicts the body with each number of draws.
 
     Raises:
-        errors.UserError: of the body would hardly be left anything.
+        errors.UserError: so little of the body would be left.
     """
     shape = [edge // chosen.smaller for edge in SHAPE]
     most = 2 * min(SHAPE) // min(SMALL)

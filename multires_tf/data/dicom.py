@@ -190,7 +190,7 @@ def _ambiguous(
     listed = ", ".join(
         f"{one.number or 'no number'} ({one.modality} '{one.description}')" for one in series
     )
-    reason = f"--series '{wanted}' names {len(asked)} of" if wanted else "holds"
+    reason = f"--series '{wanted}' matches {len(asked)} of" if wanted else "holds"
     return errors.UserError(
         f"{folder}: {reason} {len(series)} series; choose one with --series: {listed}"
     )

@@ -98,7 +98,7 @@ def header_fault(path: Path) -> str | None:
     has_qform, has_sform = (code > 0 for code in fields["codes"])
     used = (fields["quaternion"] if has_qform else ()) + (fields["sform"] if has_sform else ())
     if not np.isfinite(used).all():
-        return "its sform or qform has numbers that are none; correct the header"
+        return "its sform or qform has NaN or infinite numbers; correct the header"
     if not (has_qform or has_sform):
         return (
             "does not say where its voxels lie (sform and qform codes are 0);"

@@ -34,7 +34,7 @@ _WHOLLY = 0.999
 # Slices twice or thrice as thick as in training are usual; beyond this it is another kind of image.
 LARGEST_RATIO = 4.0
 # What preparing a subject may take, per voxel of the MR, of the CT and of the prepared volume.
-# It is 13 to 14 without registration (experiments/README.md); with it, not measured yet.
+# It is 13 to 15, with registration or without it (experiments/README.md).
 _BYTES_A_VOXEL = 24
 
 

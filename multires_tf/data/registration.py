@@ -132,7 +132,7 @@ def register(
         try:
             found, trace = search(pair, kept, tick)
         except RuntimeError:  # ITK gives up where too few samples are in both images
-            stages.append(Stage(name, last, (), "too little in common to compare"))
+            stages.append(Stage(name, last, (), "MR and CT hardly overlap"))
             continue
         candidate = sitk.CompositeTransform(kept)
         candidate.AddTransform(found)
@@ -168,9 +168,9 @@ def _refusal(came: alignment.Alignment, last: alignment.Alignment, now: alignmen
     """
     gained, had = now.mutual_information, last.mutual_information
     if gained is None or now.overlap < _LEAST_OVERLAP_SHARE * came.overlap:
-        return "the common field shrank"
+        return "MR and CT would overlap less"
     if now.jacobian[0] < _LEAST_JACOBIAN:
-        return f"space folds (Jacobian {now.jacobian[0]:.2f})"
+        return f"the deformation would fold tissue (Jacobian {now.jacobian[0]:.2f})"
     if had is not None and gained < (1 - _NO_GAIN_SHARE) * had:
         return "the mutual information fell"
     if had is not None and gained < had:

@@ -130,7 +130,7 @@ def plan_tiles(
     for edge, voxels in zip(tile, shared, strict=True):
         if not 0 <= voxels < edge:
             raise errors.UserError(
-                f"overlap: {voxels:g} voxels are no part of a tile's {edge}; use 0 <= overlap < 1"
+                f"overlap: neighbours would share {voxels:g} of {edge} voxels; use 0 <= overlap < 1"
             )
     axes = [
         tile_starts(length, edge, voxels, multiple=multiple)

@@ -98,7 +98,7 @@ def dump(config: Config) -> str:
 def need_prepared(
     path: pathlib.Path,
     config: Config,
-    sections: Sequence[str] = (),
+    keys: Sequence[str] = (),
     *,
     place: str = "--workdir",
     trained: bool = True,
@@ -108,7 +108,7 @@ def need_prepared(
     Args:
         path: of the resolved config in the folder.
         config: that is asked for.
-        sections: compares only these top-level keys, if any are given.
+        keys: compares only these top-level keys, if any are given.
         place: the flag that names the folder.
         trained: whether something depends on all of the folder's config, not on `PREPARED` alone.
 
@@ -116,21 +116,21 @@ def need_prepared(
         errors.UserError: a key differs; or as `parse`.
     """
     theirs = parse(path)
-    if difference := first_difference(config, theirs, sections):
+    if difference := first_difference(config, theirs, keys):
         advice = f"use the same config, or another {place}"
         if not trained and not first_difference(config, theirs, PREPARED):
-            advice = "run 'prepare' with this config (what is prepared stays), or use the same one"
+            advice = "run 'prepare' with this config (volumes are kept), or use the same one"
         raise errors.UserError(f"{path}: was prepared with {difference}; {advice}")
 
 
-def first_difference(ours: Config, theirs: Config, sections: Sequence[str] = ()) -> str | None:
+def first_difference(ours: Config, theirs: Config, keys: Sequence[str] = ()) -> str | None:
     """Names the first key on which two configs differ, as `key: a, not b`; None if equal.
 
     Args:
-        sections: compares only these top-level keys, if any are given.
+        keys: compares only these top-level keys, if any are given.
     """
     pairs = zip(strict.leaves(strict.plain(ours)), strict.leaves(strict.plain(theirs)), strict=True)
     for (key, mine), (_, other) in pairs:
-        if mine != other and (not sections or key.split(".")[0] in sections):
+        if mine != other and (not keys or key.split(".")[0] in keys):
             return f"{key}: {other}, not {mine}"
     return None

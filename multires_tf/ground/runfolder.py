@@ -67,6 +67,12 @@ class RunFolder:
         return self.checkpoints / "calibration.json"
 
     @property
+    def trained(self) -> tuple[pathlib.Path, ...]:
+        """What makes a run trained; its predictions and scores are not among it."""
+        made = (self.config, self.cohort, self.volumes)
+        return (*made, self.checkpoints, self.history, self.provenance)
+
+    @property
     def tensorboard(self) -> pathlib.Path:
         return self.root / "tensorboard"
 

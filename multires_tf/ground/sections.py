@@ -141,6 +141,10 @@ class Network:
             fits = edge > 0 and (flat or edge % self.multiple == 0)
             law(fits, key, f"needs multiples of {self.multiple}, not {edge}")
 
+    def draws(self, samples: int) -> int:
+        """How many of so many draws differ: one alone where no channel is dropped."""
+        return samples if self.dropout.place != "none" else 1
+
     @property
     def scales(self) -> tuple[int, ...]:
         return self.multires.scales if self.kind == "multires" else (1,)

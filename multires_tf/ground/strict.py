@@ -156,12 +156,14 @@ def _scalar(hint: type, value: Any, key: str) -> Any:
 
 
 def plain(value: Any) -> Any:
+    """A section as YAML and JSON can hold it: dataclasses as mappings, tuples as lists."""
     if dataclasses.is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def leaves(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("a.b", value) of everything in a nested mapping that is none itself."""
     for key, value in content.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{key}.")

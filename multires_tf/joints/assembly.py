@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from multires_tf.ground import config as configs
-from multires_tf.ground import errors, runfolder
+from multires_tf.ground import errors, progress, runfolder
 
 
 def networks(config: configs.Config) -> Any:
@@ -185,6 +185,12 @@ def subjects(run: runfolder.RunFolder, split: str, *, flagged: bool = True) -> l
 def flagged(run: runfolder.RunFolder, split: str) -> list[str]:
     """Names of the subjects of one split that the cohort flags."""
     return [one.subject for one in _in_split(run, split) if one.flags]
+
+
+def tell_flagged(run: runfolder.RunFolder, split: str, use: str) -> None:
+    """Says which flagged subjects of a split are used all the same, and what to."""
+    if names := flagged(run, split):
+        progress.say(f"{', '.join(names)}: flagged, but still used to {use}; check them in qa")
 
 
 def _in_split(run: runfolder.RunFolder, split: str) -> list[Any]:

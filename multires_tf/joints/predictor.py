@@ -118,6 +118,10 @@ class Predictor:
 
     Attributes:
         root: the run folder.
+        config: that it was trained with.
+        compute: what the network makes of a tile, draws and all.
+        settings: what a prediction depends on besides network and image.
+        extras: what is written beside the maps.
         spacing_mm: (z, y, x) on which the network was trained.
         reference: the training subjects' statistics; None where the run does not know them.
         calibration: of the deviations; None where `calibrate` was not run.

@@ -8,8 +8,6 @@ import numpy as np
 
 from multires_tf.measure import contour, tissues
 
-NAMES = ("body", *tissues.NAMES, "contour")
-
 
 def masks(
     ct_hu: np.ndarray, body: np.ndarray, field: np.ndarray, spacing_mm: Sequence[float]
@@ -23,7 +21,7 @@ def masks(
         spacing_mm: (z, y, x).
 
     Returns:
-        A boolean (z, y, x) for each of `NAMES`: the body, its tissues by the true CT, and the band
+        A boolean (z, y, x) by name: "body", its tissues by the true CT, and "contour", the band
         around its contour, which reaches beyond it.
     """
     by_tissue = {name: body & mask for name, mask in tissues.masks(ct_hu).items()}

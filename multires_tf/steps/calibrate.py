@@ -36,10 +36,8 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
     folder.need(folder.best, "train")
     origin.refuse_trained(folder, SPLIT)
     volumes = assembly.volumes(folder, SPLIT)
-    if flagged := assembly.flagged(folder, SPLIT):
-        words = "flagged, and yet among those that the fit is to; look at them in qa"
-        progress.say(f"{', '.join(flagged)}: {words}")
-    samples = samples if config.network.dropout.place != "none" else 1
+    assembly.tell_flagged(folder, SPLIT, "fit the calibration")
+    samples = config.network.draws(samples)
     made = {
         "checkpoint": assembly.checkpoint_checksum(folder),
         "samples": samples,

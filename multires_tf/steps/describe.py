@@ -43,7 +43,7 @@ def _facts(config: configs.Config) -> dict[str, Any]:
         "receptive_field_voxels": field,
         "receptive_field_full_resolution_voxels": field * max(network.scales),
         "windows": {f"mr_{scale}": list(box.size) for scale, box in boxes.items()},
-        "context_voxels": [max(scales * n for scales, n in sizes) for sizes in extents],
+        "context_voxels": [max(scale * n for scale, n in sizes) for sizes in extents],
         "outputs": sorted(nets.plain.output),
         "norm": network.norm.kind,
         "dropout": network.dropout.place,

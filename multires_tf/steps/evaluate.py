@@ -16,6 +16,7 @@ from multires_tf.ground import config as configs
 from multires_tf.ground import errors, progress, runfolder, tables
 from multires_tf.joints import assembly, comparison, origin, scored
 from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
+from multires_tf.model import uncertainty
 
 CONTRACT = (
     *("subject", "split", "mae_hu", "mse_hu2", "mae_air_hu", "mae_soft_hu", "mae_bone_hu"),
@@ -121,22 +122,22 @@ def _reliability(
 ) -> list[dict[str, Any]]:
     """Measures one subject by state and region, and adds its voxels to all subjects' tallies."""
     rows = []
-    total, found = pair.sd_hu.get("total"), pair.calibration
-    for state in (RAW, CALIBRATED) if found else (RAW,):
+    total, applied = pair.sd_hu.get(uncertainty.TOTAL), pair.calibration
+    for state in (RAW, CALIBRATED) if applied else (RAW,):
         for region, mask in places.items():
             row: dict[str, Any] = {"subject": pair.subject, "maps": state, "region": region}
             pct_hu, ct_hu = pair.pct_hu[mask], pair.ct_hu[mask]
             sd_hu = None if total is None else total[mask]
             if sd_hu is not None:
-                scale = found.scale if found and state == RAW else None
+                scale = applied.scale if applied and state == RAW else None
                 tally = reliability.Tally()
                 tally.add(pct_hu - ct_hu, sd_hu / scale if scale else sd_hu)
                 tallies[state, region] += tally
                 row.update(tally.measures())
-            if found and state == CALIBRATED and pct_hu.size:
+            if applied and state == CALIBRATED and pct_hu.size:
                 row["voxels"] = pct_hu.size
-                row.update(intervals.coverages(found, pct_hu, ct_hu, sd_hu))
-            if len(row) > 3:
+                row.update(intervals.coverages(applied, pct_hu, ct_hu, sd_hu))
+            if len(row) > 3:  # more than its names: neither map nor half-widths measure nothing
                 rows.append(row)
     return rows
 

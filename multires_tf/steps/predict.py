@@ -70,7 +70,7 @@ def run(
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(folder.best, "train")
-    samples = samples if config.network.dropout.place != "none" else 1
+    samples = config.network.draws(samples)
     kept = calibration.current(folder, samples=samples)
     settings = predictors.Settings(
         samples=samples,

@@ -19,9 +19,9 @@ from multires_tf.joints import assembly, origin, validation
 
 # Re-estimation reads windows of its own, apart from those that training sees.
 _STATISTICS_SEED = 1_000_003
-# Between validations, too, so that a kill costs minutes.
+# Also between validations: a kill costs minutes, not what lies between two of them.
 _SAVE_SECONDS = 300.0
-_SKIPPED_AT_MOST = 50  # steps in a row: loss scaling halves its factor at each and finds none
+_SKIPPED_AT_MOST = 50  # steps in a row; loss scaling halves its factor at each
 
 
 def run(
@@ -145,9 +145,7 @@ class _Session:
             return [record.summary("was already finished")]
         if record.chief:
             self.write_provenance()
-            if flagged := assembly.flagged(self.folder, "validation"):
-                words = "flagged, and yet among those by which the best checkpoint is chosen"
-                progress.say(f"{', '.join(flagged)}: {words}; look at them in qa")
+            assembly.tell_flagged(self.folder, "validation", "choose the best checkpoint")
             progress.say(f"training on {', '.join(runtime.devices_of(self.strategy))}")
         board = record.open_board(
             config=configs.dump(self.config),

@@ -68,7 +68,7 @@ def lay_out(data: pathlib.Path, root: pathlib.Path, cut: Cut) -> list[pathlib.Pa
 def _check_size(subjects: int, count: int) -> None:
     """A fold needs a subject to test, one to validate and one to train."""
     if count < 2:
-        raise errors.UserError(f"--folds {count}: needs 2 at least; leave it out for none")
+        raise errors.UserError(f"--folds {count}: needs at least 2; leave it out for no folds")
     if count > subjects:
         reason = f"the cohort has {subjects} subjects that are not in split 'none'"
         raise errors.UserError(f"--folds {count}: {reason}; give no more folds than that")

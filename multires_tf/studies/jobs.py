@@ -118,15 +118,18 @@ def through_verbs(job: Job, *, here: pathlib.Path) -> None:
         if verb == "predict":
             command += arm.predict
         if subprocess.run(command, cwd=here).returncode:
-            raise errors.UserError(f"arm {job}: '{verb}' failed; mend it and run again")
+            raise errors.UserError(
+                f"arm {job}: '{verb}' failed; see its message above, mend that and run again"
+            )
 
 
 def _take_volumes(source: pathlib.Path, target: pathlib.Path) -> None:
     """Links what another run has prepared, so that `prepare` finds done what is the same."""
-    for name in ("volumes", "qa"):
-        if (source / name).exists() and not (target / name).exists():
-            with runfolder.replacing(target / name) as beside:
-                shutil.copytree(source / name, beside, copy_function=_linked)
+    ours, theirs = runfolder.RunFolder(target), runfolder.RunFolder(source)
+    for own, made in ((ours.volumes, theirs.volumes), (ours.qa, theirs.qa)):
+        if made.exists() and not own.exists():
+            with runfolder.replacing(own) as beside:
+                shutil.copytree(made, beside, copy_function=_linked)
 
 
 def _linked(source: str, target: str) -> None:
@@ -137,15 +140,14 @@ def _linked(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-# What makes a run trained; the predictions and scores are the arm's own.
-_TRAINED = ("config.yaml", "cohort.csv", "volumes", "checkpoints", "history.csv", "provenance.json")
-
-
 def _take_training(source: pathlib.Path, target: pathlib.Path) -> None:
     """Links a trained run into the folder of an arm that predicts otherwise."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in _TRAINED:
-        if not (source / name).exists():
-            raise errors.UserError(f"{source / name}: not there yet; run that arm first")
-        if not (target / name).exists():
-            (target / name).symlink_to(os.path.relpath((source / name).resolve(), target.resolve()))
+    run = runfolder.RunFolder(source)
+    for path in run.trained:
+        if not path.exists():
+            raise errors.UserError(f"{path}: not there yet; run that arm first")
+    for path in (*run.trained, run.landmarks):
+        link = target / path.name
+        if path.exists() and not link.exists():
+            link.symlink_to(os.path.relpath(path.resolve(), target.resolve()))

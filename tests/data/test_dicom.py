@@ -77,7 +77,7 @@ def test_one_of_several_series_is_chosen_by_uid_or_description(tmp_path):
     write_series(tmp_path, prefix="b", description="T2", leave_out=(3,))
     with pytest.raises(errors.UserError, match=r"holds 2 series; choose one with --series: .*T2"):
         dicom.read(tmp_path)
-    with pytest.raises(errors.UserError, match="--series 'T3' names 0 of 2 series"):
+    with pytest.raises(errors.UserError, match="--series 'T3' matches 0 of 2 series"):
         dicom.read(tmp_path, series="T3")
     assert dicom.read(tmp_path, series=uid).GetSize() == (5, 3, 4)
     assert dicom.read(tmp_path, series="T2").GetSize() == (5, 3, 3)

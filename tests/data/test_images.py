@@ -175,8 +175,8 @@ def _uncompressed(found):
 @pytest.mark.parametrize(
     ("patches", "complaint"),
     [
-        ((("<h", 254, 0), ("<f", 268, np.nan)), "numbers that are none"),
-        ((("<h", 254, 0), ("<f", 256, np.inf)), "numbers that are none"),
+        ((("<h", 254, 0), ("<f", 268, np.nan)), "NaN or infinite numbers"),
+        ((("<h", 254, 0), ("<f", 256, np.inf)), "NaN or infinite numbers"),
         ((("<4s", 344, b"\0\0\0\0"),), "no NIfTI header"),
         ((("<B", 123, 1),), "voxels of 3000 mm; correct the header"),
     ],

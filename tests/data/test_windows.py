@@ -92,5 +92,5 @@ def test_tiles_of_a_volume_run_along_x_first():
 
 
 def test_an_overlap_of_a_whole_tile_is_refused():
-    with pytest.raises(errors.UserError, match=r"overlap: 16 voxels are no part of a tile's 16"):
+    with pytest.raises(errors.UserError, match=r"overlap: neighbours would share 16 of 16 voxels"):
         windows.plan_tiles((64, 64, 64), (16, 16, 16), (16, 16, 16))

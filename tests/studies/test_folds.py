@@ -145,8 +145,8 @@ def _main(monkeypatch, capsys, *arguments):
 @pytest.mark.parametrize(
     ("others", "number", "words"),
     [
-        ({}, 1, "--folds 1: needs 2 at least; leave it out for none"),
-        ({}, 0, "--folds 0: needs 2 at least; leave it out for none"),
+        ({}, 1, "--folds 1: needs at least 2; leave it out for no folds"),
+        ({}, 0, "--folds 0: needs at least 2; leave it out for no folds"),
         (
             {"s0": "none"},
             5,
