@@ -24,7 +24,7 @@ from scipy import ndimage
 
 from multires_tf import door
 from multires_tf.data import cohort, geometry, images
-from multires_tf.ground import errors, runfolder
+from multires_tf.ground import errors, runfolder, tables
 from multires_tf.joints import assembly
 from multires_tf.steps import predict
 from multires_tf.studies import folds, study
@@ -121,11 +121,8 @@ def measure(data: pathlib.Path, places: Sequence[pathlib.Path], samples: int) ->
     phantoms = _phantoms(data)
     runs = [runfolder.RunFolder(place / ARMS[0].name) for place in places]
     tested = [(run, name) for run in runs for name in assembly.subjects(run, "test")]
-    lines = [
-        "| subject | what | epistemic, HU | as in the normal subject | ratio |",
-        "|---" * 5 + "|",
-    ]
-    ratios = []
+    heads = ("subject", "what", "epistemic, HU", "as in the normal subject", "ratio")
+    rows, ratios = [], []
     for run, name in tested:
         phantom = Phantom(phantoms / name)
         maps = {kind: _predicted(phantom, name, kind, run.root, samples) for kind in KINDS}
@@ -134,12 +131,12 @@ def measure(data: pathlib.Path, places: Sequence[pathlib.Path], samples: int) ->
             region = phantom.regions()[kind]
             there, before = (_rms(maps[k]["epistemic"][region]) for k in (kind, "normal"))
             cells = (there, before, there / before)
-            lines.append(f"| {name} | {kind} | " + " | ".join(f"{c:.2f}" for c in cells) + " |")
+            rows.append([name, kind, *(f"{cell:.2f}" for cell in cells)])
     said = [
         f"{name}: aleatoric over CT noise in soft tissue, median of {voxels} voxels: {ratio:.2f}"
         for name, (ratio, voxels) in ratios
     ]
-    return [*lines, "", *said]
+    return [*tables.markdown(heads, rows), "", *said]
 
 
 def _phantoms(data: pathlib.Path) -> pathlib.Path:

@@ -9,16 +9,16 @@ import platform
 import re
 from typing import Any
 
+from multires_tf.ground import tables
+
 PACKAGES = ("tensorflow", "keras", "jax", "torch", "monai", "numpy", "tensorstore")
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """One row a dictionary; numbers with three digits that count."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for row in rows:
-        lines.append("| " + " | ".join(_cell(row.get(name)) for name in columns) + " |")
-    return "\n".join(lines)
+    cells = ([_cell(row.get(name)) for name in columns] for row in rows)
+    return "\n".join(tables.markdown(columns, cells))
 
 
 def circumstances() -> dict[str, Any]:

@@ -132,6 +132,7 @@ class Network:
     @property
     def multiple(self) -> int:
         """What every window and tile edge must divide by, so that all branches stay on the grid."""
+        # The coarsest branch sees a quarter, in multiples of HighRes3DNet's largest dilation, 4.
         return 16 if self.kind == "multires" else 2 ** (self.unet.levels - 1)
 
     def check_edges(self, key: str, edges: Triple) -> None:

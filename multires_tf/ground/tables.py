@@ -1,4 +1,4 @@
-"""Tables of numbers as CSV: full precision, an empty cell where there is no number."""
+"""Tables: as CSV in full precision, an empty cell where there is no number; as Markdown to read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from multires_tf.ground import errors, runfolder
@@ -33,6 +33,15 @@ def write(path: pathlib.Path, rows: Sequence[Mapping[str, Any]], first: Sequence
     for row in rows:
         writer.writerow({name: _cell(row.get(name)) for name in names})
     runfolder.write_text(path, stream.getvalue())
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown, from the text of its cells."""
+    return [_line(heads), "|---" * len(heads) + "|", *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def read(path: pathlib.Path) -> list[dict[str, str]]:

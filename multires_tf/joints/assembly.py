@@ -1,4 +1,7 @@
-"""From config to parts: the one place where config sections become arguments of the wings."""
+"""From config to parts: where its sections become arguments of networks, training and prediction.
+
+For images `intake` and `preparer` do the same.
+"""
 
 from __future__ import annotations
 

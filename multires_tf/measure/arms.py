@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+from multires_tf.ground import tables
 from multires_tf.measure import scores, statistics
 
 METRICS = tuple(metric for metric in scores.METRICS if metric.key in ("mae_hu", "mse_hu2"))
@@ -96,10 +97,14 @@ def markdown(arms: Sequence[ScoredArm]) -> str:
 
     A bold mean is the lowest, no more: whether it is lower than another is what the tests say.
     """
+    count = f"{len(subjects(arms))} test subjects, mean ± sd over them."
+    return "\n".join([*_scores(arms), "", *_tests(arms), "", count])
+
+
+def _scores(arms: Sequence[ScoredArm]) -> list[str]:
     table = rows(arms)
-    heads = ["arm", "parameters", *(f"{_short(m)} ({m.unit})" for m in METRICS)]
-    lines = [_line(heads), _rule(heads)]
     best = {m.key: min(_number(row[m.key]) for row in table) for m in METRICS}
+    lines = []
     for row in table:
         count = row["parameters"]
         millions = f"{count / 1e6:.2f}M" if isinstance(count, int) else "–"
@@ -108,18 +113,22 @@ def markdown(arms: Sequence[ScoredArm]) -> str:
             mean, sd = _number(row[m.key]), _number(row[f"{m.key}_sd"])
             words = f"{m.text(mean)} ± {m.text(sd)}"
             cells.append(f"**{words}**" if mean == best[m.key] else words)
-        lines.append(_line(cells))
-    columns = ("difference", "p of t", "p of Wilcoxon")
-    heads = ["pair", *(f"{_short(m)}: {column}" for m in METRICS for column in columns)]
-    lines += ["", _line(heads), _rule(heads)]
-    tested = pairs(arms)
+        lines.append(cells)
+    heads = ("arm", "parameters", *(f"{_short(m)} ({m.unit})" for m in METRICS))
+    return tables.markdown(heads, lines)
+
+
+def _tests(arms: Sequence[ScoredArm]) -> list[str]:
+    tested, lines = pairs(arms), []
     for a, b in itertools.combinations([arm.name for arm in arms], 2):
         cells = [f"{a} − {b}"]
         for pair in (p for p in tested if (p.first, p.second) == (a, b)):
             test = pair.test
             cells += [pair.metric.text(test.mean_difference), _p(test.t_p), _p(test.wilcoxon_p)]
-        lines.append(_line(cells))
-    return "\n".join([*lines, "", f"{len(subjects(arms))} test subjects, mean ± sd over them."])
+        lines.append(cells)
+    columns = ("difference", "p of t", "p of Wilcoxon")
+    heads = ("pair", *(f"{_short(m)}: {column}" for m in METRICS for column in columns))
+    return tables.markdown(heads, lines)
 
 
 def _short(metric: scores.Metric) -> str:
@@ -134,11 +143,3 @@ def _p(value: float) -> str:
     if not math.isfinite(value):
         return "–"
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _rule(cells: Sequence[str]) -> str:
-    return "|---" * len(cells) + "|"

@@ -34,10 +34,11 @@ def summary(columns: Sequence[str]) -> Callable[[Runs, pathlib.Path], list[str]]
     """
 
     def exhibit(runs: Runs, folder: pathlib.Path) -> list[str]:
-        lines = _head(("arm", *columns))
+        rows = []
         for name, own in runs.items():
             found = pooling.numbers(own)
-            lines.append(_line([name, *(_cell(found.get(column)) for column in columns)]))
+            rows.append([name, *(_cell(found.get(column)) for column in columns)])
+        lines = tables.markdown(("arm", *columns), rows)
         runfolder.write_text(folder / "summary.md", "\n".join(lines) + "\n")
         _note(runs, folder, "summary.md")
         return lines
@@ -150,13 +151,13 @@ def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
     rows = [row for name, own in runs.items() for row in _trust(name, own)]
     tables.write(folder / "trust.csv", rows)
     heads = ("arm", "maps", "region", "interval", "inside 90 %", "bootstrap", "ZMS", "ENCE", "AUSE")
-    lines = _head(heads)
+    cells = []
     for row in rows:
         inside, low, high = (_percent(row[key]) for key in ("inside", "low", "high"))
         measures = [_short(row.get(key)) for key in ("zms", "ence", "ause")]
         words = [str(row[key]) for key in ("arm", "maps", "region", "interval")]
-        lines.append(_line([*words, inside, f"{low} to {high}", *measures]))
-    lines += _on_folds(runs, "which the bootstrap ignores")
+        cells.append([*words, inside, f"{low} to {high}", *measures])
+    lines = tables.markdown(heads, cells) + _on_folds(runs, "which the bootstrap ignores")
     runfolder.write_text(folder / "trust.md", "\n".join(lines) + "\n")
     _note(runs, folder, "trust.md")
     return [*lines, "", str(folder / "trust.md")]
@@ -278,14 +279,6 @@ def _picture(
 def _write(path: pathlib.Path, png: bytes) -> None:
     with runfolder.replacing(path) as beside:
         beside.write_bytes(png)
-
-
-def _head(cells: Sequence[str]) -> list[str]:
-    return [_line(cells), "|---" * len(cells) + "|"]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _percent(share: float) -> str:
