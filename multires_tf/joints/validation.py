@@ -11,20 +11,17 @@ import numpy as np
 from multires_tf.data import intensity, masks, store
 from multires_tf.ground import config as configs
 from multires_tf.joints import assembly, synthesis
-from multires_tf.measure import tissues
+from multires_tf.measure import looks, tissues
 from multires_tf.model import uncertainty
 
 # For the pictures alone: enough to see where the draws differ.
 DRAWS = 4
-# Values shown black and white, the same for every subject, step and run.
-SHOWN = {
-    "MR": (0.0, 1.0),
-    "CT": (-1000.0, 1000.0),
-    "synthetic CT": (-1000.0, 1000.0),
-    "absolute error": (0.0, 500.0),
-    "aleatoric sd": (0.0, 300.0),
-    "epistemic sd": (0.0, 100.0),
-}
+# From left to right.
+SHOWN = (
+    *(looks.MR, looks.CT, looks.PCT, looks.ABSOLUTE_ERROR),
+    *(looks.OF_KIND[kind] for kind in uncertainty.KINDS),
+)
+# Slices by the titles of their looks.
 Picture = dict[str, np.ndarray]
 
 
@@ -35,7 +32,7 @@ class Validation:
     Attributes:
         scores: "mae_hu" over the body and "mae_<tissue>_hu", means over the subjects.
         pictures: of the first subject, {"coronal": slices (z, x), head up, "axial": slices (y, x)},
-            each by the names in `SHOWN` that the network has.
+            as far as the network has what is in `SHOWN`.
     """
 
     scores: dict[str, float]
@@ -76,14 +73,13 @@ def _validate(
         found.append(_mae_hu(error_hu[body], ct_hu[body]))
         if not pictures:
             arrays = {
-                "MR": stores["mr"].read_all(),
-                "CT": ct_hu,
-                "synthetic CT": pct_hu,
-                "absolute error": error_hu,
+                looks.MR.title: stores["mr"].read_all(),
+                looks.CT.title: ct_hu,
+                looks.PCT.title: pct_hu,
+                looks.ABSOLUTE_ERROR.title: error_hu,
             }
-            places = {"coronal": (1, (0, 2)), "axial": (0, (1, 2))}
-            for name, (axis, others) in places.items():
-                place = int(np.argmax(body.sum(axis=others)))
+            y, z = looks.widest_slices(body)
+            for name, axis, place in (("coronal", 1, y), ("axial", 0, z)):
                 pictures[name] = _picture(
                     config, stores["mr"], draws, arrays, axis=axis, place=place
                 )
@@ -98,12 +94,13 @@ def _means(found: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def cells(slices: Picture) -> list[tuple[np.ndarray, float, float]]:
     """The slices of a picture from left to right, each with its values for black and white."""
-    return [(slices[name], *shown) for name, shown in SHOWN.items() if name in slices]
+    return [(slices[look.title], look.low, look.high) for look in SHOWN if look.title in slices]
 
 
 def legend(slices: Picture) -> str:
     """What the slices of a picture are, in one line."""
-    words = [f"{n}, {SHOWN[n][0]:g} to {SHOWN[n][1]:g}" for n in SHOWN if n in slices]
+    there = [look for look in SHOWN if look.title in slices]
+    words = [f"{look.title}, {look.low:g} to {look.high:g}" for look in there]
     return f"From left to right: {'; '.join(words)} (HU; MR in units of its own)."
 
 
@@ -133,7 +130,7 @@ def _picture(
         hu = synthesis.in_hu(maps, config.intensity.ct_window_hu)
         for kind in uncertainty.KINDS:
             if (name := uncertainty.map_name(kind)) in hu:
-                slices[f"{kind} sd"] = hu[name].take(place - slab.start[axis], axis)
+                slices[looks.OF_KIND[kind].title] = hu[name].take(place - slab.start[axis], axis)
     return {name: array if axis == 0 else array[::-1] for name, array in slices.items()}
 
 

@@ -7,7 +7,6 @@ back, z towards the head. They are shown head up, the patient's left on the righ
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from multires_tf.measure import reliability, tissues
+from multires_tf.measure import looks, reliability
 
 PAGE_WIDTH_INCHES = 11.4
 INK, FAINT, ACCENT, SECOND = "#1f2933", "#9aa5b1", "#c2410c", "#1d4e89"
@@ -40,42 +39,8 @@ STYLE: Any = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """How a kind of image is shown: the same window for every subject and every run."""
-
-    title: str
-    unit: str
-    low: float
-    high: float
-    colours: str
-    extend: str = "neither"
-
-
-MR = Look("MR", "normalised", 0.0, 1.0, "gray")
-CT = Look("CT", "HU", -1000.0, 1000.0, "gray", "both")
-PCT = dataclasses.replace(CT, title="pCT")
-ERROR = Look("pCT − CT", "HU", -500.0, 500.0, "RdBu_r", "both")
-ABSOLUTE_ERROR = Look("|pCT − CT|", "HU", 0.0, 800.0, "inferno", "max")
-ALEATORIC = Look("aleatoric sd", "HU", 0.0, 400.0, "inferno", "max")
-EPISTEMIC = dataclasses.replace(ALEATORIC, title="epistemic sd")
-TOTAL = dataclasses.replace(ALEATORIC, title="total sd")
-
-
-def central_slices(ct_hu: np.ndarray, body: np.ndarray) -> tuple[int, int]:
-    """Chooses the coronal (y) and the axial (z) slice with the most true bone of the body.
-
-    Without bone, the slices with the most body; ties go to the first.
-    """
-    counted = body & tissues.masks(ct_hu)["bone"]
-    if not counted.any():
-        counted = body
-    coronal = int(np.argmax(counted.sum(axis=(0, 2))))
-    return coronal, int(np.argmax(counted.sum(axis=(1, 2))))
-
-
 def panels(
-    rows: Sequence[Sequence[tuple[Look, np.ndarray] | None]],
+    rows: Sequence[Sequence[tuple[looks.Look, np.ndarray] | None]],
     *,
     spacing_mm: Sequence[float],
     slices: tuple[int, int],
@@ -131,7 +96,7 @@ def _axes(figure: Figure, left: float, bottom: float, width: float, height: floa
     return figure.add_axes((left / w, bottom / h, width / w, height / h))
 
 
-def _show(axes: Axes, image: np.ndarray, look: Look):
+def _show(axes: Axes, image: np.ndarray, look: looks.Look):
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_facecolor("#f1f3f5")
@@ -156,7 +121,7 @@ def _sides(axes: Axes) -> None:
         text.set_path_effects([patheffects.withStroke(linewidth=1.6, foreground=INK)])
 
 
-def _colour_bar(figure: Figure, axes: Axes, shown, look: Look) -> None:
+def _colour_bar(figure: Figure, axes: Axes, shown, look: looks.Look) -> None:
     bar = figure.colorbar(shown, cax=axes, orientation="horizontal", extend=look.extend)
     bar.set_ticks([look.low, (look.low + look.high) / 2, look.high])
     digits = 1 if look.high <= 1 else 0

@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from multires_tf.measure import looks
+
 _BODY, _FIELD, _EDGE, _MR_BODY = "#f97316", "#38bdf8", "#facc15", "#4ade80"
 _LONGEST_INCHES = 4.0
 _CHECK_MM = 40.0
 # Contours at the skin and at bone show a shift best.
 _EDGES_HU = (-300.0, 250.0)
-_CT_HU = (-1000.0, 1000.0)
+_CT_HU = (looks.CT.low, looks.CT.high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +56,7 @@ def prepared_subject(prepared: Prepared, *, spacing_mm: Sequence[float], title: 
       title: the subject.
     """
     body = prepared.ct_body
-    y = int(np.argmax(body.sum(axis=(0, 2))))
-    z = int(np.argmax(body.sum(axis=(1, 2))))
+    y, z = looks.widest_slices(body)
     # Head up: z grows towards the head, pictures grow downwards.
     cuts: list[tuple[Any, tuple[int, int], str]] = [
         (np.s_[::-1, y], (0, 2), f"coronal, y = {y}"),

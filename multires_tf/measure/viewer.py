@@ -18,7 +18,7 @@ import matplotlib
 import numpy as np
 from skimage import measure
 
-from multires_tf.measure import figures, page
+from multires_tf.measure import looks, page
 
 # Voxels of all subjects' grids together: six images of so many make a page of some 20 MB.
 MOST_VOXELS = 4_000_000
@@ -55,7 +55,7 @@ class Subject:
 def subject(
     name: str,
     remark: str,
-    images: Mapping[str, tuple[figures.Look, np.ndarray]],
+    images: Mapping[str, tuple[looks.Look, np.ndarray]],
     *,
     body: np.ndarray,
     spacing_mm: Sequence[float],
@@ -75,7 +75,7 @@ def subject(
     factors = _factors(body[box].shape, spacing_mm, most_voxels)
     small = {key: _reduced(image[box], factors) for key, (_, image) in images.items()}
     inside = _reduced(body[box].astype(np.float32), factors) >= 0.5
-    y, z = figures.central_slices(small["ct"], inside)
+    y, z = looks.central_slices(small["ct"], inside)
     size = small["ct"].shape[::-1]
     return Subject(
         name=name,
@@ -90,7 +90,7 @@ def subject(
 
 def render(
     subjects: Sequence[Subject],
-    looks: Mapping[str, figures.Look],
+    looks: Mapping[str, looks.Look],
     *,
     views: Sequence[str],
     overlays: Sequence[str],
@@ -147,11 +147,11 @@ def _reduced(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _step(look: figures.Look) -> float:
+def _step(look: looks.Look) -> float:
     return STEP_HU if look.unit == "HU" else STEP_UNIT
 
 
-def _packed(image: np.ndarray, look: figures.Look) -> bytes:
+def _packed(image: np.ndarray, look: looks.Look) -> bytes:
     steps = np.nan_to_num(np.rint(image / _step(look)), nan=BLANK)
     return gzip.compress(steps.astype("<i2").tobytes(), mtime=0)
 
@@ -168,7 +168,7 @@ def _entry(found: Subject) -> dict[str, Any]:
     }
 
 
-def _look(look: figures.Look) -> dict[str, Any]:
+def _look(look: looks.Look) -> dict[str, Any]:
     return {
         "title": look.title,
         "unit": look.unit,

@@ -11,19 +11,17 @@ import numpy as np
 
 from multires_tf.ground import config, errors, progress, runfolder, tables
 from multires_tf.joints import comparison, outputs, scored
-from multires_tf.measure import figures, page, reliability, viewer
+from multires_tf.measure import figures, looks, page, reliability, viewer
 from multires_tf.model import uncertainty
 
 # Each picture is about half a megabyte: a page stays openable.
 MOST_PICTURES = 12
 LOOKS = {
-    "mr": figures.MR,
-    "ct": figures.CT,
-    "pct": figures.PCT,
-    "error": figures.ERROR,
-    "aleatoric": figures.ALEATORIC,
-    "epistemic": figures.EPISTEMIC,
-    "total": figures.TOTAL,
+    "mr": looks.MR,
+    "ct": looks.CT,
+    "pct": looks.PCT,
+    "error": looks.ERROR,
+    **looks.OF_KIND,
 }
 # Those that can be laid over an image; the total is shown no other way.
 OVERLAYS = (*uncertainty.KINDS, uncertainty.TOTAL)
@@ -104,7 +102,7 @@ def _panels(pair: comparison.Comparison, images: Images) -> bytes:
     return figures.panels(
         [[(LOOKS[key], image) for key, image in images.items() if key != "total"]],
         spacing_mm=pair.spacing_mm,
-        slices=figures.central_slices(pair.ct_hu, pair.body),
+        slices=looks.central_slices(pair.ct_hu, pair.body),
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from multires_tf.ground import errors, progress, runfolder, tables
 from multires_tf.joints import comparison, scored
-from multires_tf.measure import arms, figures, reliability, statistics, study_page
+from multires_tf.measure import arms, figures, looks, reliability, statistics, study_page
 from multires_tf.model import uncertainty
 from multires_tf.studies import folds, pooling
 from multires_tf.studies.pooling import Runs
@@ -97,16 +97,16 @@ def figure2(runs: Runs, folder: pathlib.Path) -> list[str]:
     fold = last.index(pooling.tested(last)[subject])
     pairs = {name: comparison.load(own[fold], subject) for name, own in runs.items()}
     first = next(iter(pairs.values()))
-    top = [(figures.MR, first.mr), (figures.CT, first.ct_hu)]
-    below: list[tuple[figures.Look, np.ndarray] | None] = [None, None]
+    top = [(looks.MR, first.mr), (looks.CT, first.ct_hu)]
+    below: list[tuple[looks.Look, np.ndarray] | None] = [None, None]
     for name, pair in pairs.items():
         if not np.array_equal(pair.ct_hu, first.ct_hu):
             raise errors.UserError(
                 f"arm {name}: prepared subject {subject} otherwise; prepare again"
             )
-        top.append((dataclasses.replace(figures.PCT, title=name), pair.pct_hu))
+        top.append((dataclasses.replace(looks.PCT, title=name), pair.pct_hu))
         error_hu = np.where(pair.body, pair.pct_hu - pair.ct_hu, np.nan)
-        below.append((figures.ERROR, error_hu))
+        below.append((looks.ERROR, error_hu))
     lines = _picture(folder / "figure2.png", [top, below], first)
     _note(runs, folder, "figure2.png")
     return lines
@@ -132,9 +132,8 @@ def figure3(runs: Runs, folder: pathlib.Path) -> list[str]:
     subject = pooling.median_subject(own)
     pair = comparison.load(testing[subject], subject)
     shown = (
-        (figures.ABSOLUTE_ERROR, np.abs(pair.pct_hu - pair.ct_hu)),
-        (figures.EPISTEMIC, pair.sd_hu["epistemic"]),
-        (figures.ALEATORIC, pair.sd_hu["aleatoric"]),
+        (looks.ABSOLUTE_ERROR, np.abs(pair.pct_hu - pair.ct_hu)),
+        *((looks.OF_KIND[kind], pair.sd_hu[kind]) for kind in histograms),
     )
     inside = [(look, np.where(pair.body, volume, np.nan)) for look, volume in shown]
     lines = [str(path), *_picture(folder / "figure3_maps.png", [inside], pair)]
@@ -271,7 +270,7 @@ def page(_: Runs, folder: pathlib.Path) -> list[str]:
 def _picture(
     path: pathlib.Path, rows: Sequence[Sequence[Any]], pair: comparison.Comparison
 ) -> list[str]:
-    slices = figures.central_slices(pair.ct_hu, pair.body)
+    slices = looks.central_slices(pair.ct_hu, pair.body)
     _write(path, figures.panels(rows, spacing_mm=pair.spacing_mm, slices=slices))
     return [f"{path}: subject {pair.subject}"]
 

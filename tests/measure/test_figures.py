@@ -3,7 +3,7 @@ import io
 import matplotlib.image
 import numpy as np
 
-from multires_tf.measure import figures, reliability
+from multires_tf.measure import figures, looks, reliability
 
 
 def _pixels(png):
@@ -11,7 +11,7 @@ def _pixels(png):
 
 
 def _panels(volume, spacing_mm, slices=(0, 0)):
-    images = [(figures.CT, volume)]
+    images = [(looks.CT, volume)]
     return _pixels(figures.panels([images], spacing_mm=spacing_mm, slices=slices))
 
 
@@ -26,9 +26,9 @@ def test_slices_with_the_most_bone():
     ct_hu[3, 1, :2] = 900
     ct_hu[:, 4, 5] = 900
     body = np.ones(ct_hu.shape, bool)
-    assert figures.central_slices(ct_hu, body) == (4, 3)
+    assert looks.central_slices(ct_hu, body) == (4, 3)
     body[:, 4] = False
-    assert figures.central_slices(ct_hu, body) == (1, 3)
+    assert looks.central_slices(ct_hu, body) == (1, 3)
 
 
 def test_coronal_slice_is_head_up_and_to_scale():
@@ -54,8 +54,8 @@ def test_patients_left_is_on_the_right():
 
 def test_every_image_gets_a_column():
     volume = np.zeros((8, 8, 8))
-    looks = [figures.MR, figures.CT, figures.PCT, figures.ERROR, figures.ALEATORIC]
-    images = [(look, volume) for look in looks]
+    shown = [looks.MR, looks.CT, looks.PCT, looks.ERROR, looks.ALEATORIC]
+    images = [(look, volume) for look in shown]
     six = figures.panels([images], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
     one = figures.panels([images[:1]], spacing_mm=(1.0, 1.0, 1.0), slices=(4, 4))
     assert _pixels(six).shape[1] > 3 * _pixels(one).shape[1]

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 
-from multires_tf.measure import figures, viewer
+from multires_tf.measure import looks, viewer
 
-LOOKS = {"ct": figures.CT, "mr": figures.MR, "error": figures.ERROR}
+LOOKS = {"ct": looks.CT, "mr": looks.MR, "error": looks.ERROR}
 
 
 def _exhibit(images, body, *, spacing_mm=(2.0, 1.0, 1.0), most_voxels=1e6, subject="p1"):

@@ -183,7 +183,7 @@ def test_a_verb_that_fails_names_arm_and_fold(tmp_path, monkeypatch):
     failed = types.SimpleNamespace(returncode=1)
     monkeypatch.setattr(jobs.subprocess, "run", lambda *_, **__: failed)
     data = _unsplit(tmp_path / "data", 5)
-    with pytest.raises(errors.UserError, match=r"^arm base of fold1: 'prepare' failed; see its message"):
+    with pytest.raises(errors.UserError, match=r"^arm base of fold1: 'prepare' failed; see"):
         study.run(ARMS, data=data, root=tmp_path / "root", verbs=("prepare",), cut=CUT)
 
 
