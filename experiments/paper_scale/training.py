@@ -20,7 +20,7 @@ import numpy as np
 
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, progress, runfolder, runtime
-from multires_tf.joints import assembly, origin
+from multires_tf.joints import assembly, trained_on
 
 
 def run(folder: runfolder.RunFolder, config: configs.Config) -> None:
@@ -49,7 +49,7 @@ def _train(folder: runfolder.RunFolder, config: configs.Config) -> None:
     optimiser = assembly.optimiser(config, clips=True)
     objective.compile(optimiser, jit_compile=machine.compiled())
     volumes = assembly.volumes(folder, "train", flagged=config.sampling.use_flagged)
-    facts = origin.facts(folder, volumes, assembly.volumes(folder, "validation"), {})
+    facts = trained_on.facts(folder, volumes, assembly.volumes(folder, "validation"), {})
     weights, devices = nets.plain.trainable_weights, [machine.device()]
     made_by = runtime.provenance(config.seed, weights=weights, replicas=1, devices=devices)
     runtime.write_provenance(folder.provenance, made_by, continued=False)

@@ -10,7 +10,7 @@ import numpy as np
 from multires_tf.data import geometry, masks, resampling, store
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, progress, runfolder, runtime
-from multires_tf.joints import assembly, calibration, origin, outputs, synthesis
+from multires_tf.joints import assembly, calibration, outputs, synthesis, trained_on
 from multires_tf.measure import intervals
 from multires_tf.model import uncertainty
 
@@ -34,7 +34,7 @@ def run(*, workdir: pathlib.Path, samples: int = 20, seed: int = 0) -> list[str]
     folder = runfolder.RunFolder(workdir)
     config = configs.parse(folder.need(folder.config, "prepare"))
     folder.need(folder.best, "train")
-    origin.refuse_trained(folder, SPLIT)
+    trained_on.refuse_trained(folder, SPLIT)
     volumes = assembly.volumes(folder, SPLIT)
     assembly.tell_flagged(folder, SPLIT, "fit the calibration")
     samples = config.network.draws(samples)

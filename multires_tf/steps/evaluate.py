@@ -14,7 +14,7 @@ import numpy as np
 from multires_tf.data import attenuation, cohort
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, progress, runfolder, tables
-from multires_tf.joints import assembly, comparison, origin, scored
+from multires_tf.joints import assembly, comparison, scored, trained_on
 from multires_tf.measure import baseline, intervals, regions, reliability, scores, statistics
 from multires_tf.model import uncertainty
 
@@ -44,7 +44,7 @@ def run(*, workdir: pathlib.Path) -> list[str]:
     """
     folder = runfolder.RunFolder(workdir)
     subjects = assembly.subjects(folder, SPLIT)
-    origin.refuse_trained(folder, SPLIT)
+    trained_on.refuse_trained(folder, SPLIT)
     for subject in subjects:
         folder.need(folder.prediction(subject) / "ct.nii.gz", "predict")
     _refuse_truth(folder)

@@ -15,7 +15,7 @@ import tqdm
 from multires_tf.data import pipeline
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, progress, runfolder, runtime, strict
-from multires_tf.joints import assembly, origin, validation
+from multires_tf.joints import assembly, trained_on, validation
 
 # Re-estimation reads windows of its own, apart from those that training sees.
 _STATISTICS_SEED = 1_000_003
@@ -106,7 +106,7 @@ class _Session:
         )
         record.restore(session.variables, validate_every=config.train.validate_every)
         if record.chief:
-            record.facts |= origin.facts(folder, training, held_out, record.facts)
+            record.facts |= trained_on.facts(folder, training, held_out, record.facts)
         replicas.agree(strategy, record.step)
         return session
 

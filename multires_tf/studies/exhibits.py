@@ -18,7 +18,7 @@ import numpy as np
 
 from multires_tf.ground import errors, progress, runfolder, tables
 from multires_tf.joints import comparison, scored
-from multires_tf.measure import arms, figures, looks, reliability, statistics, study_page
+from multires_tf.measure import arm_table, figures, looks, reliability, statistics, study_page
 from multires_tf.model import uncertainty
 from multires_tf.studies import folds, pooling
 from multires_tf.studies.pooling import Runs
@@ -64,16 +64,16 @@ def table1(runs: Runs, folder: pathlib.Path) -> list[str]:
     """
     pooling.refuse_unlike(runs)
     found = [
-        arms.ScoredArm(name, pooling.parameters(own), pooling.scores(own))
+        arm_table.ScoredArm(name, pooling.parameters(own), pooling.scores(own))
         for name, own in runs.items()
     ]
     try:
-        text = arms.markdown(found)
+        text = arm_table.markdown(found)
     except ValueError as error:
         raise errors.UserError(f"{folder}: {error}; run 'evaluate' for both arms again") from None
     text = "\n".join([text, *_on_folds(runs, "which p ignores")])
-    tables.write(folder / "table1.csv", arms.rows(found))
-    tables.write(folder / "table1_pairs.csv", arms.pair_rows(found))
+    tables.write(folder / "table1.csv", arm_table.rows(found))
+    tables.write(folder / "table1_pairs.csv", arm_table.pair_rows(found))
     runfolder.write_text(folder / "table1.md", text + "\n")
     _note(runs, folder, "table1.md")
     return [*text.splitlines(), "", str(folder / "table1.md")]

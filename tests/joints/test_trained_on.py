@@ -9,7 +9,7 @@ import pytest
 
 from multires_tf.data import geometry, pipeline, store
 from multires_tf.ground import errors, runfolder
-from multires_tf.joints import origin
+from multires_tf.joints import trained_on
 
 GRID = geometry.Geometry((8, 8, 8), (3.0, 2.0, 1.0), (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 
@@ -32,7 +32,7 @@ def _volumes(run, subjects):
 
 
 def _facts(run, training, held_out, known):
-    return origin.facts(run, _volumes(run, training), _volumes(run, held_out), known)
+    return trained_on.facts(run, _volumes(run, training), _volumes(run, held_out), known)
 
 
 def test_the_same_subjects_go_on(run):
