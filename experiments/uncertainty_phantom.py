@@ -23,7 +23,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from multires_tf import door
-from multires_tf.data import cohort, geometry, images
+from multires_tf.data import cohort, geometry
+from multires_tf.data.files import images
 from multires_tf.ground import errors, runfolder, tables
 from multires_tf.joints import assembly
 from multires_tf.steps import predict

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import geometry, images, store
+from multires_tf.data import geometry, store
+from multires_tf.data.files import images
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, runfolder
 from multires_tf.steps import prepare

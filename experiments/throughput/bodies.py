@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multires_tf.data import geometry, images, resampling
+from multires_tf.data import geometry, resampling
+from multires_tf.data.files import images
 from multires_tf.data.phantom import subject
 
 COARSE_MM = 5.0

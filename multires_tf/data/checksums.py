@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from multires_tf.data import images
+from multires_tf.data.files import images
 from multires_tf.ground import errors
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from multires_tf.data import images
+from multires_tf.data.files import images
 from multires_tf.ground import errors, tables
 
 DRAWN_SPLITS = ("train", "validation", "test")

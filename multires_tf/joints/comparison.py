@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf.data import geometry, images, masks, resampling, store
+from multires_tf.data import geometry, masks, resampling, store
+from multires_tf.data.files import images
 from multires_tf.ground import errors, runfolder
 from multires_tf.joints import assembly, calibration, outputs
 from multires_tf.measure import intervals

@@ -15,16 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from multires_tf.data import (
-    attenuation,
-    checksums,
-    dicom_export,
-    geometry,
-    images,
-    intensity,
-    interfile,
-    resampling,
-)
+from multires_tf.data import attenuation, checksums, geometry, intensity, resampling
+from multires_tf.data.files import dicom_export, images, interfile
 from multires_tf.ground import runfolder
 from multires_tf.measure import tissues
 from multires_tf.model import uncertainty

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from multires_tf.data import checksums, images, resampling, store, tiles
+from multires_tf.data import checksums, resampling, store, tiles
+from multires_tf.data.files import images
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, progress, runfolder, runtime
 from multires_tf.joints import assembly, calibration, intake, outputs, planning, synthesis

@@ -14,7 +14,6 @@ from multires_tf.data import (
     checksums,
     cohort,
     geometry,
-    images,
     masks,
     nyul,
     preparation,
@@ -22,6 +21,7 @@ from multires_tf.data import (
     scans,
     store,
 )
+from multires_tf.data.files import images
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, progress, runfolder, strict
 from multires_tf.joints import intake

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from multires_tf.data import cohort, geometry, images
+from multires_tf.data import cohort, geometry
+from multires_tf.data.files import images
 from multires_tf.data.phantom import subject, tissues
 from multires_tf.ground import errors, parallel, progress, runfolder, runtime, tables
 

@@ -8,7 +8,8 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from multires_tf.data import cohort, dicom, dicom_export, images, preparation
+from multires_tf.data import cohort, preparation
+from multires_tf.data.files import dicom, dicom_export, images
 from multires_tf.ground import cluster, errors, runfolder
 from multires_tf.ground import config as configs
 from multires_tf.joints import assembly, calibration, outputs

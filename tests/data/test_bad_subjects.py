@@ -18,7 +18,8 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from multires_tf import cli
-from multires_tf.data import geometry, images
+from multires_tf.data import geometry
+from multires_tf.data.files import images
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "multires_unc.yaml"
 GRID = geometry.Geometry(

@@ -9,7 +9,8 @@ import pydicom
 import pytest
 import test_bad_subjects
 
-from multires_tf.data import cohort, images
+from multires_tf.data import cohort
+from multires_tf.data.files import images
 from multires_tf.ground import errors
 
 REFUSED = "may not be read; change its permissions"

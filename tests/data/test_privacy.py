@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 from test_bad_subjects import CT_HU, MR
 
 from multires_tf import cli
-from multires_tf.data import dicom_headers
+from multires_tf.data.files import dicom_headers
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "multires_unc.yaml"
 SECRETS = {

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import checksums, geometry, images, stations
+from multires_tf.data import checksums, geometry, stations
+from multires_tf.data.files import images
 from multires_tf.data.phantom import subject, tissues
 from multires_tf.ground import errors
 

@@ -6,7 +6,8 @@ import pathlib
 
 import numpy as np
 
-from multires_tf.data import geometry, images
+from multires_tf.data import geometry
+from multires_tf.data.files import images
 from multires_tf.ground import config as configs
 
 REPOSITORY = pathlib.Path(__file__).parents[2]

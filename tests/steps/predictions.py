@@ -7,7 +7,8 @@ import pathlib
 
 import numpy as np
 
-from multires_tf.data import geometry, images
+from multires_tf.data import geometry
+from multires_tf.data.files import images
 from multires_tf.ground import config as configs
 from multires_tf.joints import outputs
 from multires_tf.joints import predictor as predictors

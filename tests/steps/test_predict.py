@@ -12,7 +12,8 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from multires_tf.data import geometry, images, preparation, scans
+from multires_tf.data import geometry, preparation, scans
+from multires_tf.data.files import images
 from multires_tf.ground import errors
 from multires_tf.joints import outputs, planning, synthesis
 from multires_tf.joints import predictor as predictors

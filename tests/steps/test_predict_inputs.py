@@ -10,7 +10,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import geometry, images
+from multires_tf.data import geometry
+from multires_tf.data.files import images
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors
 from multires_tf.joints import outputs

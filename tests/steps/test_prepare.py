@@ -9,7 +9,8 @@ import pairs
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import cohort, geometry, images, store
+from multires_tf.data import cohort, geometry, store
+from multires_tf.data.files import images
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, runfolder
 from multires_tf.joints import preparer

@@ -9,7 +9,8 @@ import numpy as np
 import pairs
 import pytest
 
-from multires_tf.data import cohort, images
+from multires_tf.data import cohort
+from multires_tf.data.files import images
 from multires_tf.ground import errors, runfolder
 from multires_tf.steps import prepare
 

@@ -12,7 +12,8 @@ import numpy as np
 import pairs
 import pytest
 
-from multires_tf.data import cohort, images, store
+from multires_tf.data import cohort, store
+from multires_tf.data.files import images
 from multires_tf.ground import errors, runfolder
 from multires_tf.joints import intake
 from multires_tf.steps import prepare

@@ -18,7 +18,8 @@ import pydicom
 from pydicom import uid
 
 import multires_tf
-from multires_tf.data import dicom, dicom_headers, geometry, images, resampling
+from multires_tf.data import geometry, resampling
+from multires_tf.data.files import dicom, dicom_headers, images
 from multires_tf.ground import errors
 
 # Taken over from the MR: who was scanned, in which study, and where.

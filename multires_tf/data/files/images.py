@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from multires_tf.data import dicom, geometry, intensity, masks, nifti, stations, text_headers
+from multires_tf.data import geometry, intensity, masks, stations
+from multires_tf.data.files import dicom, nifti, text_headers
 from multires_tf.ground import errors, runfolder
 
 # Scanners of patients do not resolve less, nor cut thicker slices: it is another unit, or nothing.

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import geometry, images, nifti
+from multires_tf.data import geometry
+from multires_tf.data.files import images, nifti
 from multires_tf.ground import errors
 
 GRID = geometry.Geometry(

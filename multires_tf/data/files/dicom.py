@@ -15,8 +15,9 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
-from multires_tf.data import dicom_headers, geometry
-from multires_tf.data.dicom_headers import Fault, Series, Slice
+from multires_tf.data import geometry
+from multires_tf.data.files import dicom_headers
+from multires_tf.data.files.dicom_headers import Fault, Series, Slice
 from multires_tf.ground import errors
 
 # Slices may be off by this share of their distance: positions are rounded when written.

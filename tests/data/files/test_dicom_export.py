@@ -11,7 +11,8 @@ import pytest
 import SimpleITK as sitk
 from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 
-from multires_tf.data import dicom, dicom_export, geometry, images
+from multires_tf.data import geometry
+from multires_tf.data.files import dicom, dicom_export, images
 from multires_tf.ground import errors
 
 SAGITTAL = (0, 1, 0, 0, 0, -1)

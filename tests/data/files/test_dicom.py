@@ -6,7 +6,8 @@ import SimpleITK as sitk
 from dicom_files import SAGITTAL, write_slice
 from pydicom.uid import generate_uid
 
-from multires_tf.data import dicom, geometry, images
+from multires_tf.data import geometry
+from multires_tf.data.files import dicom, images
 from multires_tf.ground import errors
 
 STORED = np.arange(4 * 3 * 5, dtype=np.int16).reshape(4, 3, 5)

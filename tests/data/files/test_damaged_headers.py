@@ -8,7 +8,8 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from multires_tf.data import geometry, images
+from multires_tf.data import geometry
+from multires_tf.data.files import images
 from multires_tf.ground import errors
 
 VOXELS = np.random.default_rng(0).normal(0, 100, (4, 5, 6)).astype(np.float32)

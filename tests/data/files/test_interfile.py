@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from multires_tf.data import geometry, interfile
+from multires_tf.data import geometry
+from multires_tf.data.files import interfile
 
 GRID = geometry.Geometry(
     size=(2, 3, 4),

@@ -1,0 +1,1 @@
+"""Files of scanners and clinics: images in, images and series out."""
