@@ -17,7 +17,8 @@ _PROGRAM = "multires-tf"
 _LESS_MEMORY = {
     "prepare": "give a smaller --memory, or coarser voxels (spacing_mm)",
     "train": "make sampling.batch, sampling.tile or predict.tile smaller, or set train.recompute or"
-    " a mixed train.precision, and run 'prepare' with that config",
+    " a mixed train.precision; run 'prepare' with that config, in another --workdir once training"
+    " has begun",
     "predict": "give --memory with what is free, or a smaller --tile",
 }
 

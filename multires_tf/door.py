@@ -87,18 +87,23 @@ def answer(
     except KeyboardInterrupt:
         return _complain("interrupted; the same command continues", 1, program)
     except Exception as error:  # the last resort: users get a line, the log gets the traceback
-        if isinstance(error, OSError) and error.errno in errors.REMEDIES:
-            remedy = errors.REMEDIES[error.errno]
-            return _complain(f"{error.filename or task}: {remedy}", 2, program)
-        if _is_out_of_memory(error):
+        exhausted = _is_exhausted(error)
+        system = errors.as_system_error(error, task) if exhausted else error
+        if isinstance(system, OSError) and system.errno in errors.REMEDIES:
+            remedy = errors.REMEDIES[system.errno]
+            return _complain(f"{system.filename or task}: {remedy}", 2, program)
+        if exhausted:
             return _complain(f"{task}: not enough memory; {less_memory or _LESS}", 2, program)
         line = f"{task} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return _complain(line + _logged(folder), 1, program)
     return 0
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, NumPy, TensorFlow or JAX say so; by their words, without loading them."""
+def _is_exhausted(error: Exception) -> bool:
+    """Whether Python, NumPy, TensorFlow or JAX lack memory; by their words, without loading them.
+
+    TensorFlow says the same of a full disk and of too many open files.
+    """
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "ResourceExhaustedError"}) or (
         "RESOURCE_EXHAUSTED" in str(error)

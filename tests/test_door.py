@@ -30,6 +30,21 @@ def _jax():
     raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("No space left on device", "the disk is full"),
+        ("Too many open files", "too many open files"),
+    ],
+)
+def test_what_tensorflow_calls_exhausted_may_be_a_disk_or_files(words, said, capsys):
+    def work():
+        raise ResourceExhaustedError(f"runs/x; {words}")
+
+    assert door.answer(work, program="p", task="export") == 2
+    assert capsys.readouterr().err.startswith(f"p: export: {said}")
+
+
 @pytest.mark.parametrize("work", [_numpy, _python, _tensorflow, _jax])
 def test_too_little_memory_is_told_with_its_remedy(work, capsys):
     code = door.answer(work, program="p", task="train", less_memory="take less")

@@ -16,17 +16,22 @@ from multires_tf.ground import errors
 PADDING_HU = -1100.0
 # The end of 12 bits: metal is brighter, and its streaks reach it.
 METAL_HU = 3071.0
-# Below it are single voxels: what an interpolation has overshot by.
+# Below it are single voxels.
 _NO_SIGNAL_PERCENTILE = 0.1
+# An MR is shifted if so many percent of its voxels are below zero by more than this share of the
+# range above them. Cubic interpolation overshoots as deep in fewer voxels, and elsewhere hardly.
+_SHIFTED_PERCENTILE, _BRIGHT_PERCENTILE = 5.0, 99.0
+_SHIFTED_SHARE = 0.02
 
 
 def above_zero(image: sitk.Image) -> tuple[sitk.Image, float]:
     """Returns an MR in which zero means no signal, and what was taken off every voxel for that.
 
-    An MR with negative values was shifted: it holds z-scores, or was stored from -1024 on. Almost
-    the least of its values becomes zero, and so does what reaches the border in one value, be it
+    An MR with many negative values was shifted: it holds z-scores, or was stored from -1024 on.
+    Almost the least of its values becomes zero, and so does what reaches the border in one value:
     the very least (where the field ended before the shift, or a tool has padded it) or exactly zero
     (set after the shift, where nothing is to be seen). Neither tells how far the rest was shifted.
+    Few negative values are an interpolation's overshoots, and no signal.
 
     Args:
       image: 3-D; where no voxel is negative it is returned as it is, with 0.
@@ -36,12 +41,18 @@ def above_zero(image: sitk.Image) -> tuple[sitk.Image, float]:
     if least >= 0:
         return image, 0.0
     blank = masks.zero_border(mr) | masks.zero_border(mr, zero=least)
-    floor = least if blank.all() else float(np.percentile(mr[~blank], _NO_SIGNAL_PERCENTILE))
-    floor = min(0.0, floor)
+    floor = least if blank.all() else _floor(mr[~blank])
     # Exact zeros are to mark what is blank, and nothing else.
     raised = np.maximum(mr - np.float32(floor), np.finfo(np.float32).tiny, dtype=np.float32)
     raised[blank] = 0
     return geometry.to_image(raised, geometry.of_image(image)), floor
+
+
+def _floor(values: np.ndarray) -> float:
+    """Where no signal lies among the values of an MR's voxels: below zero if it was shifted."""
+    percentiles = (_NO_SIGNAL_PERCENTILE, _SHIFTED_PERCENTILE, _BRIGHT_PERCENTILE)
+    least, low, bright = (float(value) for value in np.percentile(values, percentiles))
+    return least if low < 0 and -low > _SHIFTED_SHARE * (bright - low) else 0.0
 
 
 def percentile_range(

@@ -71,10 +71,18 @@ def load(
     for setting in sets:
         strict.merge(merged, strict.setting(setting), source=f"--set {setting}")
     config: Config = strict.build(Config, merged, "")
-    train = config.train
+    _check_new(config.train)
+    return config
+
+
+def _check_new(train: sections.Train) -> None:
+    """Laws for new runs alone: runs that were trained against them stay readable, and predict."""
     within = train.report_every <= train.convergence_window or not train.convergence_change
     sections.law(within, "train.report_every", "needs at most train.convergence_window steps")
-    return config
+    sections.law(train.adam_epsilon > 0, "train.adam_epsilon", "needs a number > 0")
+    share = 0 <= train.convergence_change < 1
+    advice = "needs a share >= 0 and < 1; 0 switches it off"
+    sections.law(share, "train.convergence_change", advice)
 
 
 def parse(path: pathlib.Path) -> Config:

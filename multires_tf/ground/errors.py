@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 _AGAIN = "what was there before is kept; free some space and run the same command again"
 _ASK = "no permission to read or write here; choose another place or ask its owner"
+_FEWER = "too many open files; raise the limit (ulimit -n) and run the same command again"
 # What the user can mend of what the system forbids, and how.
 REMEDIES = {
     errno.ENOSPC: f"the disk is full; {_AGAIN}",
@@ -19,6 +20,8 @@ REMEDIES = {
     errno.EEXIST: "a file lies where a folder should be; move it away",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
     errno.EFBIG: f"the file grew beyond the allowed size; {_AGAIN}",
+    errno.EMFILE: _FEWER,
+    errno.ENFILE: _FEWER,
 }
 
 

@@ -250,16 +250,16 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
+def locked(path: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
     """Holds the lock file `path`; the system lets go of it even when the process is killed.
 
     Raises:
-        errors.UserError: another process holds it.
+        errors.UserError: another process holds it, and it is not to be waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             reason = "another process works in this folder; wait for it, or use another --workdir"
             raise errors.UserError(f"{path.parent}: {reason}") from None

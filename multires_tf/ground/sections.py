@@ -205,10 +205,7 @@ class Train:
         windows = self.statistics_windows >= 0
         law(windows, "train.statistics_windows", "needs a number >= 0; 0 for none")
         law(0 <= self.adam_beta2 < 1, "train.adam_beta2", "needs 0 <= beta2 < 1")
-        law(self.adam_epsilon > 0, "train.adam_epsilon", "needs a number > 0")
         law(self.convergence_window >= 1, "train.convergence_window", "needs at least 1")
-        share = 0 <= self.convergence_change < 1
-        law(share, "train.convergence_change", "needs a share >= 0 and < 1; 0 switches it off")
         law(self.report_every >= 1, "train.report_every", "needs at least 1")
         law(self.validate_every >= 1, "train.validate_every", "needs at least 1")
 

@@ -24,14 +24,21 @@ _LARGEST = {int: 2**31 - 1, float: 3.4e38}
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is there twice: YAML would forget the first in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in names:
-                text = f"'{key.value}' is there twice"
-                raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
-            names.add(key.value)
-        return super().construct_mapping(node, deep)
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._checked: list[yaml.MappingNode] = []
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Checks a mapping as it was written, before what it merges (<<) is put into it."""
+        if not any(node is one for one in self._checked):
+            self._checked.append(node)
+            names: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in names:
+                    text = f"'{key.value}' is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
+                names.add(key.value)
+        super().flatten_mapping(node)
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -151,8 +158,12 @@ def _scalar(hint: type, value: Any, key: str) -> Any:
         raise errors.UserError(f"{key}: needs a finite number, not {value!r}")
     largest = _LARGEST.get(hint, math.inf)
     if isinstance(value, (int, float)) and abs(value) > largest:
-        raise errors.UserError(f"{key}: needs at most {largest:g}, not {value:g}")
+        raise errors.UserError(f"{key}: needs at most {_text(largest)}, not {_text(value)}")
     return value
+
+
+def _text(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def plain(value: Any) -> Any:

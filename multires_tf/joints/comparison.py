@@ -54,6 +54,7 @@ def load(run: runfolder.RunFolder, subject: str) -> Comparison:
     """
     folder = run.prediction(subject)
     path = run.need(folder / "ct.nii.gz", "predict")
+    run.need(run.volume(subject, "mr"), "prepare")
     applied = _calibration(run, subject)
     mr, ct, mask = (store.open_pyramid(run.volume(subject, r)) for r in ("mr", "ct", "mask"))
     ct_hu, place = ct.read_all(), mask.read_all()
@@ -93,11 +94,13 @@ def _calibration(run: runfolder.RunFolder, subject: str) -> intervals.Calibratio
         lacking = outputs.lacking(facts.parent, found)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise errors.UserError(f"{facts}: damaged; run 'predict' again") from None
-    reason = None
+    reason, made = None, made_of(run, subject)
     if lacking:
         reason = f"{lacking[0]} is not there as it was written"
-    elif {"inputs": found.get("inputs"), "recipe": found.get("recipe")} != made_of(run, subject):
+    elif {"inputs": found.get("inputs"), "recipe": found.get("recipe")} != made:
         reason = "made of other images than are prepared, or otherwise"
+        if "recipe" not in found and made and found.get("inputs") == made["inputs"]:
+            reason = "of an earlier version, which did not note how the MR was prepared"
     elif run.best.exists():
         kept = calibration.current(run, samples=samples)
         if of != assembly.checkpoint_checksum(run):

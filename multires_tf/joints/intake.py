@@ -14,7 +14,7 @@ from multires_tf.ground import config as configs
 from multires_tf.ground import errors, runfolder
 
 # Raised whenever the same images and config would be prepared otherwise.
-METHOD = 4
+METHOD = 5
 
 
 def recipe(run: runfolder.RunFolder) -> dict[str, Any]:

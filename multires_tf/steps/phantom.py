@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from multires_tf.data import cohort, geometry
+from multires_tf.data import cohort, geometry, splits
 from multires_tf.data.files import images
 from multires_tf.data.phantom import subject, tissues
 from multires_tf.ground import errors, parallel, progress, runfolder, runtime, tables
@@ -155,6 +155,6 @@ def _write_table(path: Path, names: list[str], *, seed: int, stations: bool) -> 
             "ct": f"{one.subject}/ct.nii.gz",
             "split": one.split,
         }
-        for one in cohort.draw_splits(pairs, SHARES, seed)
+        for one in splits.draw(pairs, SHARES, seed)
     ]
     tables.write(path, rows)

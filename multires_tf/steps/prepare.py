@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from multires_tf.data import cohort, flags
+from multires_tf.data import cohort, flags, splits
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, parallel, runfolder, runtime
 from multires_tf.joints import preparer
@@ -126,14 +126,25 @@ class _Roll:
 def _call(folder: runfolder.RunFolder, data: pathlib.Path, keep_going: bool) -> _Roll:
     """Finds the cohort's subjects, and adds the run's own rows of others.
 
-    Their splits and flags would be lost else: they are away, or their folders are faulty.
+    Their splits and flags would be lost else: they are away, or their folders are faulty. One whose
+    MR has another name now hands them on to it.
     """
     problems: dict[str, str] = {}
     subjects = cohort.discover(data, faults=problems if keep_going else None)
     there = {one.subject for one in subjects}
-    lacking = [one for one in _earlier(folder) if one.subject not in there]
-    away = {one.subject for one in lacking} - problems.keys()
-    return _Roll([*subjects, *lacking], problems, away)
+    lacking = {one.mr.resolve(): one for one in _earlier(folder) if one.subject not in there}
+    subjects = [_renamed(one, lacking.pop(one.mr.resolve(), None)) for one in subjects]
+    away = {one.subject for one in lacking.values()} - problems.keys()
+    return _Roll([*subjects, *lacking.values()], problems, away)
+
+
+def _renamed(one: cohort.Subject, earlier: cohort.Subject | None) -> cohort.Subject:
+    """A subject with the split and the flags that it had under another name, if it had one."""
+    if earlier is None:
+        return one
+    noted = [*flags.by_people(one.flags), *flags.by_people(earlier.flags)]
+    split = one.split or _split_before(earlier)
+    return dataclasses.replace(one, split=split, flags=flags.write(noted))
 
 
 def _marks(before: Mapping[str, str], roll: _Roll) -> dict[str, str]:
@@ -179,12 +190,17 @@ def _earlier_splits(maker: preparer.Preparer) -> dict[str, str]:
     """
     kept = {}
     for one in _earlier(maker.folder):
-        before = flags.split_before(one.flags)
-        # A person may have set another split since.
-        split = one.split if before is None or one.split != "none" else before
+        split = _split_before(one)
         if split in cohort.DRAWN_SPLITS or (split == "none" and maker.has_stores(one)):
             kept[one.subject] = split
     return kept
+
+
+def _split_before(one: cohort.Subject) -> str:
+    """What a subject of the run's own table was in before it was left out, "" for none yet."""
+    before = flags.split_before(one.flags)
+    # A person may have set another split since.
+    return one.split if before is None or one.split != "none" else before
 
 
 def _with_splits(
@@ -195,7 +211,7 @@ def _with_splits(
     for one in roll.subjects:
         split = "none" if one.subject in roll.out else one.split or before.get(one.subject, "")
         placed.append(dataclasses.replace(one, split=split))
-    return cohort.draw_splits(placed, config.cohort.split, config.seed)
+    return splits.draw(placed, config.cohort.split, config.seed)
 
 
 def _left_out(one: cohort.Subject) -> cohort.Subject:

@@ -210,10 +210,11 @@ _NOTES = "exhibits.json"
 
 
 def _note(runs: Runs, folder: pathlib.Path, *files: str) -> None:
-    """Writes down what exhibits were made of."""
+    """Writes down what exhibits were made of; other processes may show others at the same time."""
     places = [run.root for own in runs.values() for run in own]
     mark = {os.path.relpath(place, folder): _mark(place) for place in places}
-    runfolder.write_json(folder / _NOTES, _notes(folder) | dict.fromkeys(files, mark))
+    with runfolder.locked(folder / f".{_NOTES}.lock", wait=True):
+        runfolder.write_json(folder / _NOTES, _notes(folder) | dict.fromkeys(files, mark))
 
 
 def _notes(folder: pathlib.Path) -> dict[str, Any]:
@@ -263,7 +264,7 @@ def page(_: Runs, folder: pathlib.Path) -> list[str]:
     reports = {path.parents[1].as_posix(): path.as_posix() for path in paths_there}
     text = study_page.render(folder.resolve().name, sections, reports)
     runfolder.write_text(folder / "index.html", text)
-    reason = "older than its runs, left out of the page; make it again"
+    reason = "older than its runs, or of unknown ones: left out of the page; make it again"
     return [str(folder / "index.html"), *(f"{folder / name}: {reason}" for name in old)]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from multires_tf.data import cohort
+from multires_tf.data import cohort, splits
 from multires_tf.ground import errors, runfolder
 
 _NAME = re.compile(r"fold[1-9]\d*")
@@ -92,7 +92,7 @@ def divide(subjects: Sequence[cohort.Subject], cut: Cut) -> list[list[cohort.Sub
         others = [one for one in subjects if one.subject not in tested]
         drawn = {
             one.subject: one.split
-            for one in cohort.draw_splits(others, (train, validation, 0), (cut.seed, number))
+            for one in splits.draw(others, (train, validation, 0), (cut.seed, number))
         }
         folds.append(
             [

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multires_tf.ground import config, errors, runfolder, sections, tables
-from multires_tf.joints import outputs, scored
+from multires_tf.joints import assembly, outputs, scored
 from multires_tf.measure import reliability, statistics
 from multires_tf.studies.folds import label
 
@@ -185,7 +185,9 @@ def refuse_unlike_folds(runs: Runs) -> None:
 
 def _predicted(run: runfolder.RunFolder) -> dict[str, Any]:
     """How the test subjects of a run were predicted; nothing where they are not yet."""
-    folders = (path.parent for path in run.predictions.glob(f"*/{outputs.FACTS}"))
+    if not run.predictions.exists():
+        return {}
+    folders = map(run.prediction, assembly.subjects(run, "test"))
     folder = next((one for one in folders if outputs.manner(one)), None)
     if folder is None:
         return {}

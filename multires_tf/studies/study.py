@@ -209,7 +209,9 @@ def _check_fold(runs: Mapping[str, runfolder.RunFolder]) -> None:
         splits[name] = {one.subject: one.split for one in cohort.read(run.cohort)}
     first, *others = splits
     for other in others:
-        odd = dict(splits[first].items() ^ splits[other].items())
+        # One that is in no split need not have a row: it was left out, or is not there any more.
+        used = [{s: p for s, p in splits[arm].items() if p != "none"} for arm in (first, other)]
+        odd = dict(used[0].items() ^ used[1].items())
         if odd:
             where = (f"'{splits[arm].get(min(odd), 'absent')}' in {arm}" for arm in (first, other))
             reason = f"subject {min(odd)} is {' but '.join(where)}"

@@ -65,6 +65,32 @@ def test_what_an_interpolation_has_overshot_by_is_no_shift():
     assert np.allclose(found, mr, atol=1e-30)
 
 
+@pytest.fixture(scope="module")
+def turned():
+    """A ball with noise on a dark ground, turned by cubic interpolation, which overshoots."""
+    z, y, x = np.ogrid[:40, :40, :40]
+    ball = (z - 20) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 200
+    mr = np.where(ball, np.random.default_rng(0).normal(900, 90, ball.shape), 0).astype(np.float32)
+    image = sitk.GetImageFromArray(mr)
+    turn = sitk.Euler3DTransform((19.5, 19.5, 19.5), 0.2, 0.1, 0.3)
+    return sitk.GetArrayFromImage(sitk.Resample(image, turn, sitk.sitkBSpline3))
+
+
+def test_what_cubic_interpolation_has_overshot_by_is_no_shift(turned):
+    assert turned.min() < -60  # deep enough to be taken for one
+    found, floor = raised(turned)
+    assert floor == 0
+    assert np.allclose(found, np.maximum(turned, 0), atol=1e-30)
+
+
+@pytest.mark.parametrize("where", ["everywhere", "in the ball"])
+def test_z_scores_of_the_same_image_are_shifted(turned, where):
+    seen = turned > 300 if where == "in the ball" else np.ones(turned.shape, bool)
+    scores = np.where(seen, (turned - turned[seen].mean()) / turned[seen].std(), 0)
+    _, floor = raised(scores.astype(np.float32))
+    assert floor < -0.5
+
+
 def test_mr_is_mapped_to_the_unit_and_clipped():
     unit = intensity.mr_to_unit(np.array([0, 100, 150, 200, 900], np.int16), 100, 200)
     assert unit.tolist() == [0, 0, 0.5, 1, 1]

@@ -141,6 +141,23 @@ def test_a_subject_that_is_away_for_a_while_keeps_its_row(data, tmp_path):
     assert _read(table) == before
 
 
+def test_a_subject_that_is_renamed_keeps_its_split_and_what_people_noted(data, tmp_path):
+    run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
+    text = "subject,mr,ct\n" + "".join(
+        f"{n:03d},{n:03d}/mr.nii.gz,{n:03d}/ct.nii.gz\n" for n in range(4)
+    )
+    (data / "cohort.csv").write_text(text)
+    prepare.run(workdir=run, config=pairs.config(), data=data / "cohort.csv")
+    _edit(table, "001", flags="heavy motion")
+    before = _read(table)
+    (data / "cohort.csv").write_text(text.replace("\n001,", "\n001b,"))
+    prepare.run(workdir=run, config=pairs.config(), data=data / "cohort.csv")
+    after = _read(table)
+    assert list(after) == ["000", "001b", "002", "003"]
+    assert (after["001b"].split, after["001b"].flags) == (before["001"].split, "heavy motion")
+    assert all(after[name] == before[name] for name in ("000", "002", "003"))
+
+
 def test_a_subject_whose_folder_is_faulty_keeps_its_row(data, tmp_path):
     run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
     prepare.run(workdir=run, config=pairs.config(), data=data)

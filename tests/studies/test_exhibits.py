@@ -88,7 +88,7 @@ def test_the_page_of_a_study_leaves_out_what_is_older_than_its_runs(runs, tmp_pa
     scores.write_text(json.dumps({**json.loads(scores.read_text()), "mean": {"mae_hu": 21.0}}))
     exhibits.figure2(runs, tmp_path)
     page, *left_out = exhibits.page(runs, tmp_path)
-    reason = "older than its runs, left out of the page; make it again"
+    reason = "older than its runs, or of unknown ones: left out of the page; make it again"
     assert left_out == [f"{tmp_path / name}: {reason}" for name in ("table1.md", "trust.md")]
     text = pathlib.Path(page).read_text()
     assert "Figure 2" in text and "Figure 3" in text

@@ -82,6 +82,10 @@ def test_a_fold_without_scores_or_of_another_budget_makes_no_table(folded, tmp_p
 def test_folds_that_were_predicted_otherwise_are_refused(folded, first, second, complaint):
     pooling.refuse_unlike_folds(folded)
     for run, subject, facts in zip(folded["net_a"], ("s1", "s3"), (first, second), strict=True):
+        run.cohort.write_text(f"subject,mr,ct,split\n{subject},{subject}.nii,ct.nii,test\n")
+        left = run.prediction("a")  # by an earlier cohort: predict does not touch it
+        left.mkdir(parents=True)
+        (left / "prediction.json").write_text(json.dumps({"settings": {"samples": 7, "seed": 7}}))
         path = run.prediction(subject) / "prediction.json"
         path.parent.mkdir(parents=True)
         calibration = facts.pop("calibration", None)

@@ -90,6 +90,14 @@ def test_arms_of_different_splits_are_not_compared(tmp_path, other, words):
     study.check({"a": runs["a"], "c": [_run(tmp_path / "c")]})
 
 
+def test_a_subject_in_no_split_may_have_a_row_or_none(tmp_path):
+    runs = {"a": [_run(tmp_path / "a", split="none")], "b": [_run(tmp_path / "b", split="none")]}
+    table = runs["b"][0].cohort
+    rows = [line for line in table.read_text().splitlines() if not line.startswith("s1,")]
+    table.write_text("\n".join(rows) + "\n")  # it was gone before b was made
+    study.check(runs)
+
+
 def test_a_user_s_mistake_ends_in_one_line_and_code_2(tmp_path):
     command = [sys.executable, "-m", "experiments.figure2", "--show", "--root", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

@@ -20,12 +20,16 @@ _NEEDED: dict[str, dict[tuple[str, ...], int]] = {
         ("TransformMatrix", "Rotation", "Orientation"): 9,
     },
 }
+# Where the voxels are.
+_VOXELS = {".nrrd": ("data file", "datafile"), ".mha": ("ElementDataFile",)}
 # All others are taken for the first of them.
 _SPACES = (
     *("left-posterior-superior", "lps"),
     *("right-anterior-superior", "ras"),
     *("left-anterior-superior", "las"),
 )
+# An empty or unknown unit ("", "?") says nothing else.
+_MM = {"mm", "millimeter", "millimeters", "millimetre", "millimetres"}
 _NUMBER = re.compile(r"[^\s(),]+")
 
 
@@ -34,21 +38,20 @@ def header_fault(path: Path) -> str | None:
     kind = path.suffix.lower()
     fields = _fields(path, kind)
     # A file of their own would be missed by checksums, and by whoever copies the image.
-    elsewhere = fields.get("ElementDataFile", fields.get("data file", fields.get("datafile")))
-    if (elsewhere or "local").lower() != "local":
+    if any(fields.get(name, "local").lower() != "local" for name in _VOXELS[kind]):
         return f"its voxels lie in another file; convert it to a {kind} that holds them"
     if kind == ".nrrd" and "space" not in fields:
         return _unplaced("space")
-    space = fields.get("space", _SPACES[0])
-    if space.lower() not in _SPACES:
+    space = fields.get("space", "")
+    if kind == ".nrrd" and space.lower() not in _SPACES:
         return f"its space is {space[:40]}, not a patient's; convert it again to LPS or RAS"
     for names, count in _NEEDED[kind].items():
         values = next((fields[name] for name in names if name in fields), "")
         numbers = [word for word in _NUMBER.findall(values) if _is_number(word)]
         if len(numbers) < count:
             return _unplaced(names[0])
-    units = fields.get("space units", fields.get("DistanceUnits", "mm"))
-    if set(re.findall(r"\w+", units.lower())) != {"mm"}:
+    units = fields.get("space units" if kind == ".nrrd" else "DistanceUnits", "")
+    if not set(re.findall(r"\w+", units.lower())) <= _MM:
         return f"its unit is {units[:40]}, and it is read as mm; convert it again to mm"
     return None
 
@@ -75,5 +78,8 @@ def _fields(path: Path, kind: str) -> dict[str, str]:
     end = re.search(_END[kind], head)
     lines = head[: end.end() if end else None].decode("latin-1").splitlines()
     parts = (line.partition(_SEPARATOR[kind]) for line in lines)
-    found = {name.strip(): value.strip() for name, separator, value in parts if separator}
-    return {name.lower(): value for name, value in found.items()} if kind == ".nrrd" else found
+    found = [(name.strip(), value.strip()) for name, separator, value in parts if separator]
+    if kind != ".nrrd":
+        return dict(found)
+    # After ":=" come notes of the user's, whatever their names.
+    return {name.lower(): value for name, value in found if value[:1] != "="}

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from multires_tf.data import geometry
-from multires_tf.data.files import images, nifti
+from multires_tf.data.files import images, nifti, text_headers
 from multires_tf.ground import errors
 
 GRID = geometry.Geometry(
@@ -167,6 +167,25 @@ def test_a_text_header_that_leaves_something_to_guess_is_refused(
     path.write_bytes(re.sub(rb"CompressedData[^\n]*\n|gzip", _uncompressed, header))
     with pytest.raises(errors.UserError, match=f"mr{suffix}: .*{complaint}"):
         images.check_header(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "line"),
+    [
+        (".nrrd", b"data file:=voxels.raw\n"),
+        (".nrrd", b"space:=weird\n"),
+        (".nrrd", b'space units: "" "" ""\n'),
+        (".nrrd", b'space units: "millimeter" "millimeter" "millimeter"\n'),
+        (".mha", b"DistanceUnits = ?\n"),
+        (".mha", b"space = x\n"),
+    ],
+)
+def test_notes_of_the_user_and_units_that_are_unknown_are_no_fault(tmp_path, suffix, line):
+    path = tmp_path / f"mr{suffix}"
+    images.write(RAMP, path, grid=GRID)
+    place = rb"(?=encoding: )" if suffix == ".nrrd" else rb"(?=DimSize)"
+    path.write_bytes(re.sub(place, lambda _: line, path.read_bytes(), count=1))
+    assert text_headers.header_fault(path) is None
 
 
 def _uncompressed(found):
