@@ -116,7 +116,7 @@ def test_volumes_taken_from_a_run_with_other_training_subjects_are_made_anew(dat
 def test_workers_get_whole_paths_after_landmarks_were_made_too(data, tmp_path, monkeypatch):
     seen = []
 
-    def here(todo, do, *, words, **_):
+    def here(do, todo, *, words, **_):
         seen.extend((words, one.mr.is_absolute()) for one in todo)
         for one in todo:
             do(one)
