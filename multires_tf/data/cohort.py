@@ -224,7 +224,8 @@ def _check_unique(subjects: Sequence[Subject], path: Path) -> None:
 def _check_mr(one: Subject, by_mr: dict[Path, Subject], path: Path) -> None:
     """Enters a subject under its MR, or refuses it if another is there."""
     # One folder may hold a DICOM series of each.
-    if one.ct and one.ct.resolve() == one.mr.resolve() and not one.mr.is_dir():
+    same = one.ct is not None and one.ct.resolve() == one.mr.resolve()
+    if same and (not one.mr.is_dir() or images.stations_in(one.mr)):
         raise errors.UserError(f"{path}: subject {one.subject} has one file as mr and ct; name two")
     twin = by_mr.setdefault(one.mr.resolve(), one)
     if twin is not one:

@@ -163,9 +163,12 @@ class Preparer:
         if not all(path.exists() for path in others) or not self.has_stores(one):
             return False
         attributes = store.open_pyramid(self.folder.volume(one.subject, _ROLES[0])).attributes
-        made = (attributes.get("inputs"), attributes.get("recipe"))
+        made, recipe = (attributes.get("inputs"), attributes.get("recipe")), self._recipe()
+        # What a network was trained on stays, though this version would prepare it otherwise.
+        if self.folder.checkpoints.exists() and made[1]:
+            recipe["method"] = made[1].get("method")
         try:
-            return made == (_checksums(one), self._recipe())
+            return made == (_checksums(one), recipe)
         except errors.UserError:
             return False  # its turn will tell
 

@@ -33,7 +33,7 @@ class Board:
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
-        """TensorFlow tells of a full disk in words only: gives the error its number back."""
+        """TensorFlow tells the system's errors in words only: gives them their numbers back."""
         try:
             yield
         except tf.errors.OpError as error:

@@ -30,7 +30,7 @@ PCT = dataclasses.replace(CT, title="pCT")
 ERROR = Look("pCT − CT", "HU", -500.0, 500.0, "RdBu_r", "both")
 ABSOLUTE_ERROR = Look("|pCT − CT|", "HU", 0.0, 800.0, "inferno", "max")
 ALEATORIC = Look("aleatoric sd", "HU", 0.0, 400.0, "inferno", "max")
-EPISTEMIC = dataclasses.replace(ALEATORIC, title="epistemic sd")
+EPISTEMIC = dataclasses.replace(ALEATORIC, title="epistemic sd", high=200.0)  # draws differ by less
 TOTAL = dataclasses.replace(ALEATORIC, title="total sd")
 # By the kind of uncertainty.
 OF_KIND = {"aleatoric": ALEATORIC, "epistemic": EPISTEMIC, "total": TOTAL}

@@ -71,7 +71,7 @@ def run(
         raise errors.UserError(f"{data}: no subject can be used; {first}")
     with runfolder.locked(folder.lock):
         _tidy(folder)
-        before = _earlier_splits(maker)
+        before = _earlier_splits(maker, roll)
         placed = _with_splits(before, roll, config)
         training = [one for one in placed if one.split == "train"]
         if maker.find_landmarks(training, faults=roll.problems if keep_going else None):
@@ -82,7 +82,7 @@ def run(
             subjects = [_left_out(one) if one.subject in roll.out else one for one in placed]
         else:
             subjects = _with_splits(before, roll, config)
-        subjects = _write(maker, subjects, _marks(before, roll))
+        subjects = _write(maker, roll, subjects, _marks(before, roll))
     lines = _lines(folder, subjects, roll.out)
     if roll.away:
         names = ", ".join(sorted(roll.away))
@@ -101,11 +101,13 @@ class _Roll:
         subjects: all of them; those that are away have their row of the run's own table.
         problems: why a subject cannot be used, by its name.
         away: names of those that were prepared and are not in the cohort now.
+        renamed: the names that subjects of the run's own table have now, where they are others.
     """
 
     subjects: list[cohort.Subject]
     problems: dict[str, str]
     away: set[str]
+    renamed: dict[str, str]
 
     @property
     def out(self) -> set[str]:
@@ -118,6 +120,14 @@ class _Roll:
             one for one in self.subjects if one.subject not in self.out and not maker.is_done(one)
         ]
 
+    def now(self, name: str) -> str:
+        """What a subject of the run's own table is called now."""
+        return self.renamed.get(name, name)
+
+    def known(self, folder: runfolder.RunFolder) -> list[cohort.Subject]:
+        """The run's own rows, the renamed last: where a name went to another MR, they count."""
+        return sorted(_earlier(folder), key=lambda one: one.subject in self.renamed)
+
     def strike(self, found: Sequence[tuple[cohort.Subject, str]]) -> None:
         """Leaves subjects out, and notes why."""
         self.problems |= {one.subject: why for one, why in found}
@@ -126,25 +136,18 @@ class _Roll:
 def _call(folder: runfolder.RunFolder, data: pathlib.Path, keep_going: bool) -> _Roll:
     """Finds the cohort's subjects, and adds the run's own rows of others.
 
-    Their splits and flags would be lost else: they are away, or their folders are faulty. One whose
-    MR has another name now hands them on to it.
+    Their splits and flags would be lost else: they are away, or their folders are faulty. A subject
+    is known by its MR, whatever its name.
     """
     problems: dict[str, str] = {}
     subjects = cohort.discover(data, faults=problems if keep_going else None)
-    there = {one.subject for one in subjects}
-    lacking = {one.mr.resolve(): one for one in _earlier(folder) if one.subject not in there}
-    subjects = [_renamed(one, lacking.pop(one.mr.resolve(), None)) for one in subjects]
-    away = {one.subject for one in lacking.values()} - problems.keys()
-    return _Roll([*subjects, *lacking.values()], problems, away)
-
-
-def _renamed(one: cohort.Subject, earlier: cohort.Subject | None) -> cohort.Subject:
-    """A subject with the split and the flags that it had under another name, if it had one."""
-    if earlier is None:
-        return one
-    noted = [*flags.by_people(one.flags), *flags.by_people(earlier.flags)]
-    split = one.split or _split_before(earlier)
-    return dataclasses.replace(one, split=split, flags=flags.write(noted))
+    names = {one.mr.resolve(): one.subject for one in subjects}
+    rows = {one.subject: one for one in _earlier(folder)}
+    now = {name: names.get(row.mr.resolve(), name) for name, row in rows.items()}
+    renamed = {name: other for name, other in now.items() if other != name}
+    lacking = rows.keys() - names.values() - renamed.keys()
+    subjects += [row for name, row in rows.items() if name in lacking]
+    return _Roll(subjects, problems, lacking - problems.keys(), renamed)
 
 
 def _marks(before: Mapping[str, str], roll: _Roll) -> dict[str, str]:
@@ -182,25 +185,20 @@ def _earlier(folder: runfolder.RunFolder) -> list[cohort.Subject]:
     return cohort.read(folder.cohort) if folder.cohort.exists() else []
 
 
-def _earlier_splits(maker: preparer.Preparer) -> dict[str, str]:
+def _earlier_splits(maker: preparer.Preparer, roll: _Roll) -> dict[str, str]:
     """Returns what stays of the run's own cohort: splits once drawn, and those a person has set.
 
     A subject that was left out has the split none as well, but nobody wanted that: its mark says
     what it was in, and nothing is prepared of it where it was left out before there were marks.
     """
     kept = {}
-    for one in _earlier(maker.folder):
-        split = _split_before(one)
+    for one in roll.known(maker.folder):
+        before = flags.split_before(one.flags)
+        # A person may have set another split since.
+        split = one.split if before is None or one.split != "none" else before
         if split in cohort.DRAWN_SPLITS or (split == "none" and maker.has_stores(one)):
-            kept[one.subject] = split
+            kept[roll.now(one.subject)] = split
     return kept
-
-
-def _split_before(one: cohort.Subject) -> str:
-    """What a subject of the run's own table was in before it was left out, "" for none yet."""
-    before = flags.split_before(one.flags)
-    # A person may have set another split since.
-    return one.split if before is None or one.split != "none" else before
 
 
 def _with_splits(
@@ -219,16 +217,21 @@ def _left_out(one: cohort.Subject) -> cohort.Subject:
 
 
 def _write(
-    maker: preparer.Preparer, subjects: Sequence[cohort.Subject], marks: Mapping[str, str]
+    maker: preparer.Preparer,
+    roll: _Roll,
+    subjects: Sequence[cohort.Subject],
+    marks: Mapping[str, str],
 ) -> list[cohort.Subject]:
     """Writes the config, the cohort with its flags, which it returns, and the page.
 
     Args:
+        roll: knows under which names the run's own table has them.
+        subjects: with their splits.
         marks: flags of the subjects that were left out, by nobody's wish.
     """
     folder = maker.folder
     records = {one.subject: maker.record(one) for one in subjects}
-    earlier = {one.subject: one.flags for one in _earlier(folder)}
+    earlier = {roll.now(one.subject): one.flags for one in roll.known(folder)}
     flagged = []
     for one in subjects:
         # Those of an earlier prepare are replaced by those of this one; what people noted stays.

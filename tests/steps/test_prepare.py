@@ -13,7 +13,7 @@ from multires_tf.data import cohort, geometry, store
 from multires_tf.data.files import images
 from multires_tf.ground import config as configs
 from multires_tf.ground import errors, runfolder
-from multires_tf.joints import preparer
+from multires_tf.joints import intake, preparer
 from multires_tf.steps import prepare
 
 
@@ -139,3 +139,17 @@ def test_subjects_side_by_side_are_what_they_are_alone(data, tmp_path):
     for name in pairs.files(tmp_path / "one"):
         if name.startswith("volumes"):
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_another_version_leaves_the_volumes_of_a_trained_run(data, tmp_path, monkeypatch, trained):
+    run = runfolder.RunFolder(tmp_path / "run")
+    prepare.run(workdir=run.root, config=pairs.config(), data=data)
+    if trained:
+        run.checkpoints.mkdir()
+    path = run.volume("001", "mr")
+    before = store.open_pyramid(path).attributes["recipe"]["method"]
+    monkeypatch.setattr(intake, "METHOD", before + 1)
+    prepare.run(workdir=run.root, config=pairs.config(), data=data)
+    now = store.open_pyramid(path).attributes["recipe"]["method"]
+    assert now == (before if trained else before + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 
@@ -156,6 +157,27 @@ def test_a_subject_that_is_renamed_keeps_its_split_and_what_people_noted(data, t
     assert list(after) == ["000", "001b", "002", "003"]
     assert (after["001b"].split, after["001b"].flags) == (before["001"].split, "heavy motion")
     assert all(after[name] == before[name] for name in ("000", "002", "003"))
+
+
+def test_splits_follow_the_mr_where_names_are_changed_about(data, tmp_path):
+    run, table = tmp_path / "run", tmp_path / "run" / "cohort.csv"
+    rows = {n: f"{n:03d}/mr.nii.gz,{n:03d}/ct.nii.gz" for n in range(4)}
+
+    def prepared(**names):
+        lines = [f"{name},{rows[int(of[1:])]}" for name, of in names.items()]
+        (data / "cohort.csv").write_text("\n".join(["subject,mr,ct", *lines]) + "\n")
+        with contextlib.suppress(errors.PartlyDone):
+            prepare.run(
+                workdir=run, config=pairs.config(), data=data / "cohort.csv", keep_going=True
+            )
+        return _read(table)
+
+    before = prepared(a="_0", b="_1", c="_2", d="_3")
+    after = prepared(b="_0", a="_1", d="_2", e="_3")  # a swap and a chain
+    was = {name: before[old].split for name, old in zip("bade", "abcd", strict=True)}
+    assert {name: one.split for name, one in after.items()} == was
+    (data / "000" / "ct.nii.gz").write_bytes(b"")  # left out while it is renamed once more
+    assert prepared(f="_0", a="_1", d="_2", e="_3")["f"].flags.endswith(f"(was {was['b']})")
 
 
 def test_a_subject_whose_folder_is_faulty_keeps_its_row(data, tmp_path):

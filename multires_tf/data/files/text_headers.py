@@ -29,7 +29,7 @@ _SPACES = (
     *("left-anterior-superior", "las"),
 )
 # An empty or unknown unit ("", "?") says nothing else.
-_MM = {"mm", "millimeter", "millimeters", "millimetre", "millimetres"}
+_MM = {"mm", "millimeter", "millimeters", "millimetre", "millimetres", "s"}  # "millimeter(s)"
 _NUMBER = re.compile(r"[^\s(),]+")
 
 
@@ -38,7 +38,7 @@ def header_fault(path: Path) -> str | None:
     kind = path.suffix.lower()
     fields = _fields(path, kind)
     # A file of their own would be missed by checksums, and by whoever copies the image.
-    if any(fields.get(name, "local").lower() != "local" for name in _VOXELS[kind]):
+    if any((fields.get(name) or "local").lower() != "local" for name in _VOXELS[kind]):
         return f"its voxels lie in another file; convert it to a {kind} that holds them"
     if kind == ".nrrd" and "space" not in fields:
         return _unplaced("space")
@@ -77,9 +77,8 @@ def _fields(path: Path, kind: str) -> dict[str, str]:
         head = file.read(_BYTES)
     end = re.search(_END[kind], head)
     lines = head[: end.end() if end else None].decode("latin-1").splitlines()
+    if kind == ".nrrd":  # after ":=" come notes of the user's, whatever their names
+        lines = [line for line in lines if ":=" not in line.partition(": ")[0]]
     parts = (line.partition(_SEPARATOR[kind]) for line in lines)
-    found = [(name.strip(), value.strip()) for name, separator, value in parts if separator]
-    if kind != ".nrrd":
-        return dict(found)
-    # After ":=" come notes of the user's, whatever their names.
-    return {name.lower(): value for name, value in found if value[:1] != "="}
+    found = {name.strip(): value.strip() for name, separator, value in parts if separator}
+    return {name.lower(): value for name, value in found.items()} if kind == ".nrrd" else found

@@ -174,6 +174,8 @@ def test_a_text_header_that_leaves_something_to_guess_is_refused(
     [
         (".nrrd", b"data file:=voxels.raw\n"),
         (".nrrd", b"space:=weird\n"),
+        (".nrrd", b"space:x:=weird\n"),
+        (".nrrd", b'space units: "millimeter(s)" "millimeter(s)" "millimeter(s)"\n'),
         (".nrrd", b'space units: "" "" ""\n'),
         (".nrrd", b'space units: "millimeter" "millimeter" "millimeter"\n'),
         (".mha", b"DistanceUnits = ?\n"),
