@@ -40,25 +40,27 @@ def above_zero(image: sitk.Image) -> tuple[sitk.Image, float]:
     least = float(mr.min())
     if least >= 0:
         return image, 0.0
-    blank = masks.zero_border(mr) | masks.zero_border(mr, zero=least)
-    floor = least if blank.all() else _floor(mr, blank)
+    border = masks.zero_border(mr)
+    blank = border | masks.zero_border(mr, zero=least)
+    floor = least if blank.all() else _floor(mr[~border], mr[~blank])
     # Exact zeros are to mark what is blank, and nothing else.
     raised = np.maximum(mr - np.float32(floor), np.finfo(np.float32).tiny, dtype=np.float32)
     raised[blank] = 0
     return geometry.to_image(raised, geometry.of_image(image)), floor
 
 
-def _floor(mr: np.ndarray, blank: np.ndarray) -> float:
+def _floor(seen: np.ndarray, signal: np.ndarray) -> float:
     """Where no signal lies: below zero if the MR was shifted.
 
-    Whether it was, a background of the least value tells as well, if it is not padding: then what
-    is not blank is above zero.
+    Args:
+      seen: values of all voxels but the zeros at the border; a background of the least value tells
+        a shift as well, if it is not padding: then no signal is below zero.
+      signal: those that are not blank.
     """
-    seen = mr[~masks.zero_border(mr)]
     low, bright = (float(v) for v in np.percentile(seen, (_SHIFTED_PERCENTILE, _BRIGHT_PERCENTILE)))
     if low >= 0 or -low <= _SHIFTED_SHARE * (bright - low):
         return 0.0
-    return min(0.0, float(np.percentile(mr[~blank], _NO_SIGNAL_PERCENTILE)))
+    return min(0.0, float(np.percentile(signal, _NO_SIGNAL_PERCENTILE)))
 
 
 def percentile_range(
