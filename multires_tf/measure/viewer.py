@@ -90,7 +90,7 @@ def subject(
 
 def render(
     subjects: Sequence[Subject],
-    looks: Mapping[str, looks.Look],
+    shown: Mapping[str, looks.Look],
     *,
     views: Sequence[str],
     overlays: Sequence[str],
@@ -99,15 +99,15 @@ def render(
 
     Args:
         subjects: the first is shown first.
-        looks: how to show each image, by key.
+        shown: how to show each image, by key.
         views: keys of the images that are shown side by side.
         overlays: keys of those that can be laid over MR, CT and pCT.
     """
     if not subjects:
         return ""
     content = {
-        "looks": {key: _look(look) for key, look in looks.items()},
-        "colours": {name: _colours(name) for name in {look.colours for look in looks.values()}},
+        "looks": {key: _look(look) for key, look in shown.items()},
+        "colours": {name: _colours(name) for name in {look.colours for look in shown.values()}},
         "subjects": [_entry(found) for found in subjects],
         "blank": BLANK,
         "views": views,
