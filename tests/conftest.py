@@ -5,6 +5,11 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from multires_tf.ground import runtime
+
+# Tests load TensorFlow wherever they need it, and it should be the one that people get.
+runtime.settle_tensorflow()
+
 STUDY = {
     "PatientName": "Doe^Jane",
     "PatientID": "17",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from experiments.throughput import branch, feeding, memory, network, predict, prepare, tables
 from multires_tf import door
-from multires_tf.ground import errors, runfolder
+from multires_tf.ground import errors, runfolder, runtime
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 QUESTIONS = {
@@ -41,6 +41,7 @@ def table(chosen: argparse.Namespace) -> Iterator[str]:
     there = next(part for part in (place, *place.parents) if part.exists())
     if not there.is_dir():  # told before it costs minutes
         raise errors.UserError(f"--results: {there} is a file, not a folder; choose another")
+    runtime.settle_tensorflow()  # of the processes in which it is measured, too
     found = QUESTIONS[chosen.question].measure(chosen)
     yield tables.markdown(found["rows"])
     path = chosen.results / f"throughput_{chosen.question}.json"

@@ -131,3 +131,25 @@ def test_a_gpu_that_does_not_tell_its_memory_asks_for_the_flag(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(errors.UserError, match=r"nvidia-smi does not tell .*; give --memory"):
         runtime.memory_bytes()
+
+
+@pytest.mark.parametrize("own", [None, "0"])
+def test_tensorflow_s_fast_kernels_are_on_unless_a_person_turned_them_off(monkeypatch, own):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if own:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", own)
+    runtime.settle_tensorflow()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == (own or "1")
+
+
+def test_they_are_settled_before_tensorflow_is_loaded():
+    code = """
+import os, sys
+os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+from multires_tf.ground import runtime
+runtime.start(seed=0, precision="float32")
+from tensorflow.python.util import _pywrap_util_port
+print(_pywrap_util_port.IsMklEnabled())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["True"], done.stderr
