@@ -14,7 +14,7 @@ from multires_tf.ground import config as configs
 from multires_tf.ground import errors, runfolder
 
 # Raised whenever the same images and config would be prepared otherwise.
-METHOD = 5
+METHOD = 6
 
 
 def recipe(run: runfolder.RunFolder) -> dict[str, Any]:
