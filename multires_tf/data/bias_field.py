@@ -1,15 +1,14 @@
 """The MR's bias field: the slow shading by the coils, found and divided out.
 
 Each peak in the histogram of log intensities is one tissue, its voxels should have one intensity,
-and a smooth field accounts for what they differ by; voxels far from every peak (small organs,
-marrow, mixtures) do not count. Field and peaks are found in turns. That may end in a wrong field
-where shading makes one tissue as bright as another, so it is begun twice, with fields by N4
-(Tustison et al., IEEE TMI 29:1310, 2010), and the result that gathers more voxels at peaks is
-taken. One N4 sees all tissue; the other none darker than muscle in the image levelled by a coarse
-N4, lest it take the brain for muscle in the shade. Voxels that mix two tissues or hardly give
-signal (lung, cortical bone) mislead all of it and are left out.
+and a smooth field accounts for what they differ by. Only voxels whose neighbours are of the same
+tissue count: at an edge two are mixed, and what is far from every peak (small organs, marrow) is no
+tissue that could be told. Field and tissues are found in turns. That may end in a wrong field where
+shading makes one tissue as bright as another, so it is begun twice, and the result that gathers
+more voxels at peaks is taken: once with the field that N4 finds (Tustison et al., IEEE TMI 29:1310,
+2010), once with one that changes along the body alone, told from the histograms of slabs.
 
-Both work on a shrunken image; the field is smooth and is applied at full resolution.
+All of it works on a shrunken image; the field is smooth and is applied at full resolution.
 """
 
 from __future__ import annotations
@@ -18,32 +17,31 @@ import dataclasses
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage, signal
+from scipy import ndimage
 
-from multires_tf.data import geometry, resampling, splines
+from multires_tf.data import geometry, resampling, splines, tissue_peaks
 
 # Raster on which voxels are judged, and every how many of them is taken.
 _RASTER_MM, _STRIDE = 5.0, 2
-# A voxel is pure if its log intensity changes by less than this to the next one of the raster.
-_PURE = 0.06
-# Shares of the body's bright end, fat: below the first there is no signal, below the second (after
-# a coarse pass) no muscle.
-_BRIGHT_PERCENTILE, _SIGNAL, _MUSCLE = 97.0, 0.2, 0.28
-_LEAST_VOXELS = 1000
+# Away from edges a log intensity changes by less than this from one voxel of the raster to the
+# next, and it bends by less.
+_LEVEL = 0.06
+# Share of the body's bright end, fat, below which there is no signal.
+_BRIGHT_PERCENTILE, _SIGNAL = 97.0, 0.2
+_LEAST_VOXELS = 200
 # N4's knots and iterations by level. More of either made it worse (experiments/README.md).
-_COARSE, _FINE = (1000.0, (50,)), (400.0, (50, 50))
+_N4_KNOTS_MM, _N4_ITERATIONS = 400.0, (50, 50)
 # Coils shade over two decimetres and more.
-_FINE_KNOTS_MM = 200.0
-# Squared steps between coefficients, against the squared misfit of voxels. Half of it lets the
-# field run away where nothing is near (the top of the head), four times it flattens the field. It
-# is a sum: the fewer voxels a body has, the less they can bend the field.
-_STIFFNESS = 0.1
-# In logarithms: a tissue has noise and texture of sd 0.05 to 0.07, so at twice that it has ended.
+_KNOTS_MM = 200.0
+# Squared steps between coefficients, against the squared misfit of voxels. It is a sum: the fewer
+# voxels a body has, the less they can bend the field. Halved from round to round: stiff at first, a
+# field cannot make one tissue of two (liver and muscle).
+_STIFFNESS, _STIFFNESS_AT_FIRST = 0.3, 30.0
+# In logarithms: noise and texture spread a tissue by 0.05 to 0.1, so at this distance from its peak
+# it has ended; a misfit a little larger, as the field changes, has no say.
+_WIDTH, _MISFIT = 0.2, 0.24
 # After so many rounds the field no longer changes.
-_TISSUE_WIDTH, _ROUNDS = 0.15, 12
-# The histogram of logarithms: its bins, the sd by which it is smoothed (half a tissue's), how far
-# apart peaks are at least, and the least share of the highest by which one must stand out.
-_BIN, _SMOOTHING, _APART, _STANDS_OUT = 0.002, 0.03, 0.2, 0.05
+_ROUNDS = 14
 # In phantoms without any field it finds a coefficient of variation of 0.01 to 0.03: less than this
 # is not divided out, so that images that were corrected before stay as they are.
 LEAST_VARIATION = 0.04
@@ -80,19 +78,14 @@ def estimate(image: sitk.Image, body: np.ndarray) -> np.ndarray:
       body: bool (z, y, x), its body.
     """
     own = geometry.of_image(image)
-    flat = np.ones(own.size, np.float32)
     raster = _Raster.of(image, body)
+    if np.count_nonzero(raster.level) < _LEAST_VOXELS:
+        return np.ones(own.size, np.float32)
     fits = [raster.evened(start) for start in raster.starts()]
-    if not fits:
-        return flat
     field = np.exp(max(fits, key=lambda fit: fit[1])[0])
     field = resampling.interpolate(geometry.to_image(field, raster.grid), own)
     field /= np.float32(field[body].mean(dtype=np.float64))
     return field
-
-
-def _bright(array: np.ndarray, body: np.ndarray) -> float:
-    return float(np.percentile(array[body], _BRIGHT_PERCENTILE))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,15 +93,13 @@ class _Raster:
     """The shrunken image.
 
     Attributes:
-      array: float32 (z, y, x), a little smoothed.
-      body: bool, voxels wholly inside the body.
-      pure: bool, those of them at which there is no edge.
-      level: bool, those of the pure that are no crest either.
+      logs: float32 (z, y, x), logarithms of the intensities.
+      signal: bool, voxels wholly inside the body that are not dark.
+      level: bool, those of them at which there is no edge and no crest.
     """
 
-    array: np.ndarray
-    body: np.ndarray
-    pure: np.ndarray
+    logs: np.ndarray
+    signal: np.ndarray
     level: np.ndarray
     grid: geometry.Geometry
 
@@ -120,49 +111,35 @@ class _Raster:
         inside = sitk.BinShrink(sitk.Cast(geometry.to_image(body, own), sitk.sitkFloat32), factors)
         array = sitk.GetArrayFromImage(shrunken)
         within = sitk.GetArrayFromImage(inside) > 0.99
-        if not within.any():
-            return cls(array, within, within, within, geometry.of_image(shrunken))
-        logs = np.log(np.maximum(array, 0.02 * _bright(array, within)))
-        pure = within & (ndimage.gaussian_gradient_magnitude(logs, 1.0) < _PURE)
+        bright = float(np.percentile(array[within], _BRIGHT_PERCENTILE)) if within.any() else 1.0
+        signal = within & (array > _SIGNAL * bright)
+        logs = np.log(np.maximum(array, 0.02 * bright))
+        level = signal & (ndimage.gaussian_gradient_magnitude(logs, 1.0) < _LEVEL)
         # A thin layer of fat has no gradient at its crest, and yet mixes with both its sides.
-        level = pure & (np.abs(ndimage.gaussian_laplace(logs, 1.0)) < _PURE)
-        array = ndimage.gaussian_filter(array, 0.7)
-        return cls(array, within, pure, level, geometry.of_image(shrunken))
-
-    def brighter(self, share: float, log_field: np.ndarray | float = 0.0) -> np.ndarray:
-        """Returns where the image, levelled by a field, exceeds a share of its bright end."""
-        array = self.array / np.exp(log_field)
-        return array > share * _bright(array, self.body)
+        level &= np.abs(ndimage.gaussian_laplace(logs, 1.0)) < _LEVEL
+        return cls(logs, signal, level, geometry.of_image(shrunken))
 
     def starts(self) -> list[np.ndarray]:
-        """Returns the log fields to begin with, none if the body is too small to tell."""
-        if not self.body.any():
-            return []
-        mask = self.pure & self.brighter(_SIGNAL)
-        found = [self.n4(mask, *_FINE)]
-        coarse = self.n4(mask, *_COARSE)
-        if coarse is not None:
-            found.append(self.n4(mask & self.brighter(_MUSCLE, coarse), *_FINE))
-        return [log_field for log_field in found if log_field is not None]
+        """Returns the log fields to begin with."""
+        found = [self.n4(), tissue_peaks.along(self.logs, self.level, self.grid.spacing_mm[0])]
+        return [log_field for log_field in found if np.isfinite(log_field).all()]
 
-    def n4(
-        self, mask: np.ndarray, knots_mm: float, iterations: tuple[int, ...]
-    ) -> np.ndarray | None:
-        """Returns the log field that N4 finds on the voxels of `mask`, or None if too few."""
-        if np.count_nonzero(mask) < _LEAST_VOXELS:
-            return None
-        image = geometry.to_image(self.array, self.grid)
+    def n4(self) -> np.ndarray:
+        """Returns the log field that N4 finds on level voxels."""
+        image = geometry.to_image(np.exp(ndimage.gaussian_filter(self.logs, 0.7)), self.grid)
         extent_mm = np.multiply(self.grid.size, self.grid.spacing_mm)[::-1]
         n4 = sitk.N4BiasFieldCorrectionImageFilter()
         # A cubic spline has three control points more than stretches between its knots.
-        n4.SetNumberOfControlPoints([3 + max(1, int(np.ceil(mm / knots_mm))) for mm in extent_mm])
-        n4.SetMaximumNumberOfIterations(iterations)
+        n4.SetNumberOfControlPoints(
+            [3 + max(1, int(np.ceil(mm / _N4_KNOTS_MM))) for mm in extent_mm]
+        )
+        n4.SetMaximumNumberOfIterations(_N4_ITERATIONS)
         strides = [_STRIDE] * 3
         n4.Execute(
-            sitk.Shrink(image, strides), sitk.Shrink(geometry.to_image(mask, self.grid), strides)
+            sitk.Shrink(image, strides),
+            sitk.Shrink(geometry.to_image(self.level, self.grid), strides),
         )
-        log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32)
-        return log_field if np.isfinite(log_field).all() else None
+        return sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32)
 
     def evened(self, log_field: np.ndarray) -> tuple[np.ndarray, float]:
         """Returns the log field that makes each tissue even, and how well from 0 to 1.
@@ -170,31 +147,29 @@ class _Raster:
         Args:
           log_field: by which tissues are told at first.
         """
-        mask = self.level & self.brighter(_SIGNAL, log_field)
-        taken = np.zeros_like(mask)
-        taken[(slice(None, None, _STRIDE),) * 3] = True
-        places = np.nonzero(mask & taken)
-        if not places[0].size:
-            return log_field, 0.0
-        logs, own = np.log(self.array[places]), log_field[places]
-        spline = splines.Spline.over(mask.shape, self.grid.spacing_mm, _FINE_KNOTS_MM)
-        rows, penalty = spline.rows(places), _STIFFNESS * spline.roughness()
+        spline = splines.Spline.over(self.logs.shape, self.grid.spacing_mm, _KNOTS_MM)
+        roughness, stiffness = spline.roughness(), _STIFFNESS_AT_FIRST
+        taken = np.zeros_like(self.level)
+        for first in (0, 1):  # every second voxel of each axis, and those in the middle of them
+            taken[(slice(first, None, _STRIDE),) * 3] = True
+        told = self.level
         for _ in range(_ROUNDS):
-            tissue = _nearest_peak(logs - own)
-            # Tukey's biweight: what lies a width away from its tissue's peak has no say.
-            near = 1 - np.minimum(np.abs(logs - own - tissue) / _TISSUE_WIDTH, 1) ** 2
-            coefficients = splines.fit(rows, logs - tissue, near**2, penalty)
-            own = rows @ coefficients
-        return spline.field(coefficients), float(np.mean(near**3))
+            tissue = self._tissue(log_field, told)
+            told = np.isfinite(tissue)
+            if not told.any():
+                return log_field, 0.0
+            places = np.nonzero(told & taken)
+            values = (self.logs - tissue)[places]
+            # Tukey's biweight.
+            misfit = np.minimum(np.abs(values - log_field[places]) / _MISFIT, 1)
+            weights = (1 - misfit**2) ** 2
+            found = splines.fit(spline.rows(places), values, weights, stiffness * roughness)
+            log_field = spline.field(found)
+            stiffness = max(stiffness / 2, _STIFFNESS)
+        misfit = (self.logs - log_field - self._tissue(log_field, told)) / _WIDTH
+        return log_field, float(np.nansum((1 - misfit**2) ** 3) / np.count_nonzero(self.signal))
 
-
-def _nearest_peak(logs: np.ndarray) -> np.ndarray:
-    """Returns for each value the peak next to it in the histogram of them all."""
-    edges = np.arange(logs.min() - _APART, logs.max() + _APART, _BIN)
-    counts = np.histogram(logs, edges)[0].astype(float)
-    heights = ndimage.gaussian_filter1d(counts, _SMOOTHING / _BIN)
-    found, _ = signal.find_peaks(
-        heights, prominence=_STANDS_OUT * heights.max(), distance=_APART / _BIN
-    )
-    peaks = edges[found] + _BIN / 2
-    return peaks[np.abs(logs[:, None] - peaks).argmin(axis=1)]
+    def _tissue(self, log_field: np.ndarray, told: np.ndarray) -> np.ndarray:
+        """Returns the log intensity of each voxel's tissue, by the peaks of those that are told."""
+        logs = self.logs - log_field
+        return tissue_peaks.nearest(logs, self.signal, tissue_peaks.find(logs[told]), _WIDTH)

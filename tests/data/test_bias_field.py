@@ -29,11 +29,29 @@ def estimated(phantom):
     return estimate(phantom[0])
 
 
-def test_less_than_a_third_of_a_phantom_s_field_is_left(phantom, estimated):
+def test_less_than_a_fifth_of_a_phantom_s_field_is_left(phantom, estimated):
     _, field, body = phantom
     left = bias_field.variation(field / estimated, body)
     assert bias_field.variation(field, body) == pytest.approx(0.116, abs=0.005)
-    assert left <= 0.3 * bias_field.variation(field, body)
+    assert left <= 0.2 * bias_field.variation(field, body)
+
+
+def test_shading_by_which_the_liver_is_as_bright_as_muscle_is_found():
+    # The wrong tissues are told at first: the field has to begin stiff, or as much as half is left.
+    made = subject.simulate(7, 1).images
+    mr, field, body = made["mr"].astype(np.float32), made["bias"], made["body_mask"] > 0
+    left = bias_field.variation(field / estimate(mr), body)
+    assert left <= 0.2 * bias_field.variation(field, body)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 3, 5, 7, 9, 20, 21, 22, 23, 24])
+@pytest.mark.parametrize("index", [0, 1])
+def test_at_most_a_third_of_any_phantom_s_field_is_left(seed, index):
+    made = subject.simulate(seed, index).images
+    field, body = made["bias"], made["body_mask"] > 0
+    left = bias_field.variation(field / estimate(made["mr"].astype(np.float32)), body)
+    assert left <= bias_field.variation(field, body) / 3
 
 
 def test_an_image_without_a_field_stays_as_it_is(phantom):
@@ -58,7 +76,7 @@ def test_nor_on_where_its_zero_lies(phantom, estimated):
 
 
 def test_a_body_too_small_to_tell_is_left_alone():
-    mr = np.random.default_rng(0).uniform(100, 110, (8, 9, 10)).astype(np.float32)
+    mr = np.random.default_rng(0).uniform(100, 110, (5, 6, 6)).astype(np.float32)
     assert np.all(bias_field.estimate(image_of(mr), np.ones(mr.shape, bool)) == 1)
 
 
