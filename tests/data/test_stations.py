@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from multires_tf.data import checksums, geometry, stations
+from multires_tf.data import bias_field, checksums, geometry, masks, stations
 from multires_tf.data.files import images
 from multires_tf.data.phantom import subject, tissues
 from multires_tf.ground import errors
@@ -92,16 +92,24 @@ def whole_body():
     return subject.simulate(0, 0, spacing_mm=6.0, stations=True)
 
 
-def test_a_phantom_s_stations_are_fused_without_seams(whole_body, tmp_path):
-    made, x_y_z = whole_body, whole_body.origin_mm
+def fused_of(made, tmp_path):
+    """The phantom's stations, fused."""
+    (x, y, z), mm = made.origin_mm, made.spacing_mm
     parts = []
     for number, (first, array) in enumerate(made.stations, start=1):
-        grid = geometry.Geometry(
-            array.shape, (6.0,) * 3, (*x_y_z[:2], x_y_z[2] + 6.0 * first), GRID.direction
-        )
+        grid = geometry.Geometry(array.shape, (mm,) * 3, (x, y, z + mm * first), GRID.direction)
         parts.append((tmp_path / f"mr_station{number}.mha", geometry.to_image(array, grid)))
-    array = sitk.GetArrayFromImage(stations.fuse(parts))
-    assert np.corrcoef(array.ravel(), made.images["mr"].ravel())[0, 1] >= 0.995
+    return stations.fuse(parts)
+
+
+def correlation(one, other):
+    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+
+
+def test_a_phantom_s_stations_are_fused_without_seams(whole_body, tmp_path):
+    made = whole_body
+    array = sitk.GetArrayFromImage(fused_of(made, tmp_path))
+    assert correlation(array, made.images["mr"]) >= 0.995
     # Gain of the fused volume in muscle, slice by slice: neighbours differ by 2 % at most.
     muscle = made.images["tissues"] == tissues.INDEX["muscle"]
     for above, (first, _) in zip(made.stations[1:], made.stations, strict=False):
@@ -110,6 +118,20 @@ def test_a_phantom_s_stations_are_fused_without_seams(whole_body, tmp_path):
             np.median(array[z][muscle[z]] / made.images["mr_clean"][z][muscle[z]]) for z in seam
         ]
         assert np.abs(np.diff(gain) / gain[:-1]).max() <= 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(16))
+def test_of_the_default_cohort_nothing_is_lost_by_stations(index, tmp_path):
+    # As `prepare` hands them on, for shading that one station alone has looks like the body's.
+    made = subject.simulate(0, index, stations=True)
+    image = fused_of(made, tmp_path)
+    whole = geometry.to_image(made.images["mr"].astype(np.float32), geometry.of_image(image))
+    corrected = []
+    for mr in (image, whole):
+        body = masks.mr_body(sitk.GetArrayViewFromImage(mr), (5.0,) * 3)
+        corrected.append(sitk.GetArrayFromImage(bias_field.corrected(mr, body)))
+    assert correlation(*corrected) >= 0.995
 
 
 def test_a_folder_with_stations_is_read_like_an_image(tmp_path):
