@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from multires_tf.ground import processor
 from multires_tf.model import calls, winograd
 
 
@@ -79,14 +80,15 @@ def affine(x: Any, scale: Any, offset: Any) -> Any:
 def convolution(x: Any, kernel: Any) -> Any:
     """`kernels.convolution`, by minimal filtering along z, or z and y, where it pays.
 
-    float16 is computed in float32 and rounded.
+    What the processor has no instructions for is computed in float32 and rounded.
     """
     kernel = tf.convert_to_tensor(kernel)  # gradients of our own take no variables
-    if x.dtype == tf.float16:
+    emulated = x.dtype == tf.bfloat16 and processor.emulates_bfloat16()
+    if emulated or x.dtype == tf.float16:
         # The CPU's own kernels take 10 to 30 times as long in it as in float32, and a step of the
-        # whole network 100 times. Sums in float32, rounded once: a GPU's tensor cores do the same.
+        # whole network 100 times. Sums in float32, rounded once: such instructions do the same.
         wide = convolution(tf.cast(x, tf.float32), tf.cast(kernel, tf.float32))
-        return tf.cast(wide, tf.float16)
+        return tf.cast(wide, x.dtype)
     axes = winograd.worthwhile_axes(x, kernel)
     return _convolution(axes)(x, kernel) if axes else winograd.direct(x, kernel)
 
