@@ -75,7 +75,7 @@ def test_what_the_processor_emulates_is_convolved_in_float32_and_rounded_once(
     rounded = ops.cast(ops.cast(want[0], dtype), "float32")
     assert kernels.convolution(x, kernel).dtype == dtype
     _assert_near(got, want, digit)
-    # Sums in another order round otherwise now and then; sums of few digits would for the most part.
+    # Sums in another order round otherwise now and then, sums of few digits most of the time.
     assert np.mean(np.asarray(ops.cast(got[0], "float32")) == np.asarray(rounded)) > 0.9
 
 
