@@ -28,7 +28,8 @@ _RASTER_MM, _STRIDE = 5.0, 2
 _LEVEL = 0.06
 # Share of the body's bright end, fat, below which there is no signal.
 _BRIGHT_PERCENTILE, _SIGNAL = 97.0, 0.2
-_LEAST_VOXELS = 200
+# Fewer level voxels do not tell, and on fewer voxels along an axis N4 does not run.
+_LEAST_VOXELS, _LEAST_EDGE = 200, 4
 # N4's knots and iterations by level. More of either made it worse (experiments/README.md).
 _N4_KNOTS_MM, _N4_ITERATIONS = 400.0, (50, 50)
 # Coils shade over two decimetres and more.
@@ -42,8 +43,8 @@ _STIFFNESS, _STIFFNESS_AT_FIRST = 0.3, 30.0
 _WIDTH, _MISFIT = 0.2, 0.24
 # After so many rounds the field no longer changes.
 _ROUNDS = 14
-# In phantoms without any field it finds a coefficient of variation of 0.01 to 0.03: less than this
-# is not divided out, so that images that were corrected before stay as they are.
+# In phantoms without any field it finds a coefficient of variation of 0.01 to 0.02, in limbs that
+# were corrected before up to 0.035: less than this is not divided out, and such stay as they are.
 LEAST_VARIATION = 0.04
 
 
@@ -71,7 +72,7 @@ def variation(field: np.ndarray, body: np.ndarray) -> float:
 def estimate(image: sitk.Image, body: np.ndarray) -> np.ndarray:
     """Returns the field by which to divide the image: float32 (z, y, x), mean 1 in the body.
 
-    It is 1 everywhere where the body is too small to tell.
+    It is 1 everywhere where the body is too small to tell, or no tissue is found in it.
 
     Args:
       image: the MR, canonical.
@@ -79,10 +80,13 @@ def estimate(image: sitk.Image, body: np.ndarray) -> np.ndarray:
     """
     own = geometry.of_image(image)
     raster = _Raster.of(image, body)
-    if np.count_nonzero(raster.level) < _LEAST_VOXELS:
+    if np.count_nonzero(raster.level) < _LEAST_VOXELS or min(raster.logs.shape) < _LEAST_EDGE:
         return np.ones(own.size, np.float32)
     fits = [raster.evened(start) for start in raster.starts()]
-    field = np.exp(max(fits, key=lambda fit: fit[1])[0])
+    log_field, gathered = max(fits, key=lambda fit: fit[1])
+    if not gathered:
+        return np.ones(own.size, np.float32)
+    field = np.exp(log_field)
     field = resampling.interpolate(geometry.to_image(field, raster.grid), own)
     field /= np.float32(field[body].mean(dtype=np.float64))
     return field
@@ -106,7 +110,10 @@ class _Raster:
     @classmethod
     def of(cls, image: sitk.Image, body: np.ndarray) -> _Raster:
         own = geometry.of_image(image)
-        factors = [max(1, round(_RASTER_MM / mm)) for mm in own.spacing_mm[::-1]]
+        factors = [
+            min(max(1, round(_RASTER_MM / mm)), voxels)
+            for mm, voxels in zip(own.spacing_mm[::-1], own.size[::-1], strict=True)
+        ]
         shrunken = sitk.BinShrink(sitk.Cast(image, sitk.sitkFloat32), factors)
         inside = sitk.BinShrink(sitk.Cast(geometry.to_image(body, own), sitk.sitkFloat32), factors)
         array = sitk.GetArrayFromImage(shrunken)
@@ -156,9 +163,9 @@ class _Raster:
         for _ in range(_ROUNDS):
             tissue = self._tissue(log_field, told)
             told = np.isfinite(tissue)
-            if not told.any():
-                return log_field, 0.0
             places = np.nonzero(told & taken)
+            if not places[0].size:
+                return log_field, 0.0
             values = (self.logs - tissue)[places]
             # Tukey's biweight.
             misfit = np.minimum(np.abs(values - log_field[places]) / _MISFIT, 1)

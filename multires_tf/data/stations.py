@@ -14,11 +14,39 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
-from multires_tf.data import geometry, intensity, masks, overlaps, resampling
+from multires_tf.data import geometry, intensity, masks, resampling
 from multires_tf.ground import errors
 
 _NAME = re.compile(r"mr_station(\d+)(\..+)?")
+# Of the body's intensities in the overlap; the tails are noise, vessels and artefacts.
+_PERCENTILES = np.arange(20, 96, 5)
+# The same anatomy twice, noisy and breathing, correlates far better; another anatomy does not.
+_LEAST_CORRELATION = 0.5
+_LEAST_BODY_VOXELS = 50
+# Coils shade each station over some decimetres: shading is compared in regions of this width, and
+# what an overlap tells of it fades with this distance from it.
+_REGION_MM, _REACH_MM = 50.0, 100.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Station:
+    """A station on the common grid's voxels: `array` begins at its slice `first`."""
+
+    path: Path
+    first: int
+    array: np.ndarray
+    measured: np.ndarray
+    body: np.ndarray
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.array)
+
+    def cut(self, array: np.ndarray, low: int, high: int) -> np.ndarray:
+        """Returns slices low to high, counted on the common grid, of an array of this station."""
+        return array[low - self.first : high - self.first]
 
 
 def paths(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -123,9 +151,9 @@ def _check_order(spans: Sequence[tuple[Path, float, float]]) -> None:
 def fuse(images: Sequence[tuple[Path, sitk.Image]]) -> sitk.Image:
     """Fuses stations into one float32 volume in the unit of the lowest; zero is no signal in it.
 
-    Neighbours are brought to one scale by the percentiles that the body has in their overlap, to
-    one shading by its regional means there, and blended across it by a raised cosine. Voxels which
-    one of them has not measured (its field ended there) come from the other.
+    Neighbours are brought to one scale by the percentiles that the body has in their overlap, and
+    blended across it by a raised cosine. Voxels which one of them has not measured (its field ended
+    there) come from the other.
 
     Args:
       images: path and image of each station, in the order of their numbers.
@@ -136,7 +164,9 @@ def fuse(images: Sequence[tuple[Path, sitk.Image]]) -> sitk.Image:
     grid = check([(path, geometry.of_image(image)) for path, image in images])
     stations = [_place(path, image, grid) for path, image in images]
     stations.sort(key=lambda one: one.first)
-    stations = overlaps.harmonised(stations, grid.spacing_mm)
+    for index in range(1, len(stations)):
+        pair = _harmonised(stations[index - 1], stations[index], grid)
+        stations[index - 1 : index + 1] = pair
     total = np.zeros(grid.size, np.float32)
     weights = np.zeros(grid.size, np.float32)
     for index, one in enumerate(stations):
@@ -147,7 +177,7 @@ def fuse(images: Sequence[tuple[Path, sitk.Image]]) -> sitk.Image:
     return geometry.to_image(total, grid)
 
 
-def _place(path: Path, image: sitk.Image, grid: geometry.Geometry) -> overlaps.Station:
+def _place(path: Path, image: sitk.Image, grid: geometry.Geometry) -> _Station:
     image, _ = intensity.above_zero(geometry.canonical_image(image))
     own = geometry.of_image(image)
     first = round(float(grid.index_xyz(own.position_mm((0, 0, 0)))[2]))
@@ -162,10 +192,78 @@ def _place(path: Path, image: sitk.Image, grid: geometry.Geometry) -> overlaps.S
     if not measured.any():
         raise errors.UserError(f"{path}: is zero everywhere; give a station with a body in it")
     body = masks.mr_body(array, slab.spacing_mm, outside=~measured)
-    return overlaps.Station(path, first, array, measured, body)
+    return _Station(path, first, array, measured, body)
 
 
-def _weight(stations: Sequence[overlaps.Station], index: int) -> np.ndarray:
+def _harmonised(
+    lower: _Station, upper: _Station, grid: geometry.Geometry
+) -> tuple[_Station, _Station]:
+    """Brings the upper of two neighbours to the scale of the lower, and both to one shading."""
+    low, high = upper.first, min(lower.end, upper.end)
+    both = lower.cut(lower.body, low, high) & upper.cut(upper.body, low, high)
+    ours, theirs = lower.cut(lower.array, low, high), upper.cut(upper.array, low, high)
+    gain = _gain(ours[both], theirs[both], f"{lower.path} and {upper.path.name}")
+    shading = _shading(ours, theirs * np.float32(gain), both, grid.spacing_mm)
+    return (
+        _shaded(lower, shading, 0.5, (low, high), grid),
+        _shaded(upper, shading, -0.5, (low, high), grid, gain=gain),
+    )
+
+
+def _gain(ours: np.ndarray, theirs: np.ndarray, names: str) -> float:
+    """Returns the factor that brings `theirs` to the scale of `ours`: the body in an overlap.
+
+    The median of the ratios of their percentiles; not the ratio voxel by voxel, for the body may
+    have moved between the stations.
+    """
+    if ours.size < _LEAST_BODY_VOXELS:
+        raise errors.UserError(
+            f"{names}: show no body where they overlap; give neighbouring stations"
+        )
+    correlation = float(np.corrcoef(ours, theirs)[0, 1])
+    if not correlation >= _LEAST_CORRELATION:
+        raise errors.UserError(
+            f"{names}: show different anatomy where they overlap (correlation"
+            f" {correlation:.2f}): swapped stations or two patients; give one patient in order"
+        )
+    seen = (ours > 0) & (theirs > 0)  # lungs may be zero, of one station or of both
+    ratios = np.percentile(ours[seen], _PERCENTILES) / np.percentile(theirs[seen], _PERCENTILES)
+    return float(np.median(ratios))
+
+
+def _shading(
+    ours: np.ndarray, theirs: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]
+) -> np.ndarray:
+    """Returns log(theirs / ours) of regional means in the overlap, float32 (y, x)."""
+    sigmas = [_REGION_MM / mm for mm in spacing_mm[1:]]
+    means = [
+        ndimage.gaussian_filter(np.where(body, one, 0).sum(axis=0, dtype=np.float32), sigmas)
+        for one in (ours, theirs)
+    ]
+    # Far from the body both means vanish; there the ratio goes to 1.
+    floor = 1e-3 * means[0].max()
+    return np.log((means[1] + floor) / (means[0] + floor))
+
+
+def _shaded(
+    one: _Station,
+    shading: np.ndarray,
+    share: float,
+    overlap: tuple[int, int],
+    grid: geometry.Geometry,
+    *,
+    gain: float = 1.0,
+) -> _Station:
+    """Multiplies a station by gain * exp(share * shading); the shading fades beyond the overlap."""
+    low, high = overlap
+    places = np.arange(one.first, one.end)
+    beyond_mm = np.maximum(np.maximum(low - places, places - (high - 1)), 0) * grid.spacing_mm[0]
+    fading = np.exp(-0.5 * (beyond_mm / _REACH_MM) ** 2).astype(np.float32)
+    factor = np.exp(np.float32(share) * fading[:, None, None] * shading)
+    return dataclasses.replace(one, array=one.array * (factor * np.float32(gain)))
+
+
+def _weight(stations: Sequence[_Station], index: int) -> np.ndarray:
     """Returns the weight of each slice of a station; at every height the weights add up to 1."""
     one = stations[index]
     weight = np.ones(len(one.array), np.float32)

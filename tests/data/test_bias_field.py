@@ -80,6 +80,20 @@ def test_a_body_too_small_to_tell_is_left_alone():
     assert np.all(bias_field.estimate(image_of(mr), np.ones(mr.shape, bool)) == 1)
 
 
+@pytest.mark.parametrize("size", [(3, 60, 60), (4, 60, 60), (60, 20, 1)])
+def test_a_thin_image_is_no_reason_to_fail(size):
+    mr = np.random.default_rng(0).uniform(100, 110, size).astype(np.float32)
+    field = bias_field.estimate(image_of(mr), np.ones(size, bool))
+    np.testing.assert_allclose(field, 1, atol=0.02)
+
+
+def test_slices_thinner_than_the_raster_s_voxels_are_no_reason_to_fail():
+    mr = np.random.default_rng(0).uniform(100, 110, (5, 90, 90)).astype(np.float32)
+    image = image_of(mr)
+    image.SetSpacing((0.8, 0.8, 0.8))
+    assert np.all(bias_field.estimate(image, np.ones(mr.shape, bool)) == 1)
+
+
 def test_the_field_divides_the_image_at_full_resolution(phantom, estimated):
     mr, _, _ = phantom
     body = masks.mr_body(mr, SPACING_MM)
