@@ -70,7 +70,10 @@ class Record:
             raise errors.UserError(f"{self.best}: {reason}; {checkpoints.REMEDY}")
         if best_step and _step_of(self.best) < best_step:
             raise errors.UserError(f"{self.best}: of another run; {checkpoints.REMEDY}")
-        if self.chief and not self.table.exists():
+
+    def write_lost_history(self) -> None:
+        """Writes history.csv where it has gone; the last checkpoint holds all of it."""
+        if self.chief and self.step and not self.table.exists():
             self.history.write(self.table)
 
     def need_best(self) -> None:

@@ -140,6 +140,7 @@ class _Session:
         from multires_tf.learn import profiling
 
         record = self.record
+        record.write_lost_history()
         if record.finished:
             record.need_best()
             return [record.summary("was already finished")]

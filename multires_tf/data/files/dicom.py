@@ -123,7 +123,10 @@ def _pixels(one: Slice) -> np.ndarray:
     try:
         pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(one.path), sitk.sitkFloat32))
     except RuntimeError:
-        raise _damaged(one.path) from None
+        reason = "damaged, or compressed in a way that cannot be read"
+        raise errors.UserError(
+            f"{one.path}: {reason}; export the series again, uncompressed"
+        ) from None
     return pixels.reshape(pixels.shape[-2:])
 
 

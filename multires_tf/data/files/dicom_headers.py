@@ -278,5 +278,5 @@ def _slice(path: Path, data: pydicom.Dataset, frame: int | None, values: dict) -
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         inverse=data.get("PhotometricInterpretation") == "MONOCHROME1",
-        compressed=syntax is None or syntax.is_compressed,
+        compressed=not (syntax and syntax.is_transfer_syntax) or syntax.is_compressed,
     )

@@ -51,6 +51,16 @@ def test_pixels_that_are_lacking_are_not_made_up(tmp_path):
         dicom.read(tmp_path)
 
 
+def test_a_compression_that_nobody_knows_is_told(tmp_path):
+    write_series(tmp_path)
+    path = tmp_path / "8.dcm"
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = generate_uid()
+    data.save_as(path, implicit_vr=False, little_endian=True)
+    with pytest.raises(errors.UserError, match=r"8\.dcm: .*compressed in a way .*uncompressed"):
+        dicom.read(tmp_path)
+
+
 def test_a_spacing_may_be_rounded_from_slice_to_slice(tmp_path):
     uid = generate_uid()
     for k, pixels in enumerate(STORED):
