@@ -80,45 +80,36 @@ def affine(x: Any, scale: Any, offset: Any) -> Any:
 def convolution(x: Any, kernel: Any) -> Any:
     """`kernels.convolution`, by minimal filtering along z, or z and y, where it pays.
 
-    What the processor has no instructions for is computed in float32 and rounded. The CPU's own
-    kernels take 10 to 30 times as long in it as in float32, and a step of the whole network 100
-    times. Sums in float32, rounded once: such instructions do the same.
+    What the processor has no instructions for is computed in float32 and rounded.
     """
     kernel = tf.convert_to_tensor(kernel)  # gradients of our own take no variables
     emulated = x.dtype == tf.bfloat16 and processor.emulates_bfloat16()
-    widens = emulated or x.dtype == tf.float16
-    # bfloat16 has too few digits for minimal filtering.
-    filters = widens or x.dtype == tf.float32
-    axes = winograd.worthwhile_axes(x.shape, kernel.shape) if filters else 0
-    return _convolution(axes)(x, kernel) if axes or widens else winograd.direct(x, kernel)
+    if emulated or x.dtype == tf.float16:
+        # The CPU's own kernels take 10 to 30 times as long in it as in float32, and a step of the
+        # whole network 100 times. Sums in float32, rounded once: such instructions do the same.
+        wide = convolution(tf.cast(x, tf.float32), tf.cast(kernel, tf.float32))
+        return tf.cast(wide, x.dtype)
+    axes = winograd.worthwhile_axes(x, kernel)
+    return _convolution(axes)(x, kernel) if axes else winograd.direct(x, kernel)
 
 
 @functools.cache
 def _convolution(axes: int) -> Callable:
-    """Convolution in float32 whose gradient reckons anew what it would keep.
-
-    Tiles, and what was widened, are larger than the tensors that they are made of.
-    """
-
-    def convolved(x: Any, kernel: Any) -> Any:
-        given = (tf.cast(x, tf.float32), tf.cast(kernel, tf.float32))
-        if axes and tf.executing_eagerly():
-            out = filtered(tuple(x.shape[1:4]), axes)(*given)
-        else:
-            out = winograd.convolution(*given, axes)
-        return tf.cast(out, x.dtype)
+    """Convolution whose gradient evaluates the tiles anew: they are larger than what they hold."""
 
     @tf.custom_gradient
     def convolve(x: Any, kernel: Any) -> Any:
         def gradient(upstream: Any) -> list[Any]:
             with tf.control_dependencies([upstream]):  # else the optimiser would keep the first
-                again = [tf.identity(x), tf.identity(kernel)]
+                again = tf.identity(x)
             with tf.GradientTape() as tape:
-                tape.watch(again)
-                out = convolved(*again)
-            return tape.gradient(out, again, upstream)
+                tape.watch([again, kernel])
+                out = winograd.convolution(again, kernel, axes)
+            return tape.gradient(out, [again, kernel], upstream)
 
-        return convolved(x, kernel), _named(gradient)
+        if tf.executing_eagerly():
+            return filtered(tuple(x.shape[1:4]), axes)(x, kernel), _named(gradient)
+        return winograd.convolution(x, kernel, axes), _named(gradient)
 
     return convolve
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -74,11 +73,13 @@ def _vandermonde(columns: int) -> np.ndarray:
     return np.concatenate([np.vander(_FINITE, columns, increasing=True), infinity])
 
 
-def worthwhile_axes(x: Sequence[int], kernel: Sequence[int]) -> int:
-    """How many axes to filter minimally in float32, by the two tensors' shapes: 0, 1 or 2."""
-    if tuple(kernel[:3]) != (TAPS,) * 3 or any(edge not in _LENGTHS for edge in x[1:4]):
+def worthwhile_axes(x: Any, kernel: Any) -> int:
+    """How many axes to filter minimally: 0, 1 or 2. bfloat16 has too few digits for any."""
+    if x.dtype != "float32" or tuple(kernel.shape[:3]) != (TAPS,) * 3:
         return 0
-    return sum(math.sqrt(math.prod(kernel[3:])) >= width for width in _WIDTHS)
+    if any(edge not in _LENGTHS for edge in x.shape[1:4]):
+        return 0
+    return sum(math.sqrt(math.prod(kernel.shape[3:])) >= width for width in _WIDTHS)
 
 
 def direct(x: Any, kernel: Any) -> Any:

@@ -44,7 +44,7 @@ def _assert_near(got, want, relative):
 )
 def test_minimal_filtering_is_the_convolution(channels, filters, axes):
     x, kernel = _random(2, 9, 8, 10, channels), _random(3, 3, 3, channels, filters, seed=1)
-    assert winograd.worthwhile_axes(x.shape, kernel.shape) == axes
+    assert winograd.worthwhile_axes(x, kernel) == axes
     got = _with_gradients(kernels.convolution, x, kernel)
     want = _with_gradients(kernels.plain_convolution, x, kernel)
     _assert_near(got, want, 1e-5)
@@ -89,24 +89,8 @@ def test_what_the_processor_emulates_is_convolved_in_float32_and_rounded_once(
     ids=["kernel of 1", "long lines", "short lines"],
 )
 def test_other_convolutions_are_the_library_s(x, kernel):
-    assert winograd.worthwhile_axes(x, kernel) == 0
-
-
-def test_a_widened_tensor_is_not_kept_for_the_gradient(monkeypatch):
-    monkeypatch.setattr(processor, "emulates_bfloat16", lambda: True)
-    kernel = _random(3, 3, 3, 8, 8, seed=1, dtype="bfloat16")
-
-    @tf.function(input_signature=[tf.TensorSpec((1, 9, 9, 9, 8), tf.bfloat16)])
-    def gradient(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            out = kernels.convolution(x, kernel)
-        return tape.gradient(out, x)
-
-    operations = gradient.get_concrete_function().graph.get_operations()
-    forward = next(op for op in operations if op.type == "Conv3D")
-    assert forward.inputs[0].dtype == tf.float32
-    assert forward.inputs[0].consumers() == [forward]
+    assert winograd.worthwhile_axes(tf.zeros(x), tf.zeros(kernel)) == 0
+    assert winograd.worthwhile_axes(tf.zeros(x, tf.bfloat16), tf.zeros(kernel, tf.bfloat16)) == 0
 
 
 def test_lines_of_unknown_length_are_convolved_directly():
