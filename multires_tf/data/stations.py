@@ -151,9 +151,9 @@ def _check_order(spans: Sequence[tuple[Path, float, float]]) -> None:
 def fuse(images: Sequence[tuple[Path, sitk.Image]]) -> sitk.Image:
     """Fuses stations into one float32 volume in the unit of the lowest; zero is no signal in it.
 
-    Neighbours are brought to one scale by the percentiles that the body has in their overlap, and
-    blended across it by a raised cosine. Voxels which one of them has not measured (its field ended
-    there) come from the other.
+    Neighbours are brought to one scale by the percentiles that the body has in their overlap, to
+    one shading by its regional means there, and blended across it by a raised cosine. Voxels which
+    one of them has not measured (its field ended there) come from the other.
 
     Args:
       images: path and image of each station, in the order of their numbers.
