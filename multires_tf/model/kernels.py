@@ -149,6 +149,38 @@ def plain_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any
     return _scaled(x, gamma, beta, epsilon, *moments(x, (0, 1, 2, 3)))
 
 
+def batch_renorm(x: Any, correction: Callable, epsilon: float) -> Any:
+    """Normalises as `batch_norm`, by a scale and an offset that the batch's own moments tell.
+
+    Args:
+        x: (B, Z, Y, X, C).
+        correction: from the mean (C,) and the biased variance (C,), through which no gradient flows
+            here, to the scale (C,) and the offset (C,), float32.
+        epsilon: added to the variance.
+
+    Returns:
+        The normalised tensor, in the type of x.
+    """
+    fast = specialised()
+    if fast is not None and fast.replicas() > 1:
+        return _corrected(x, correction, epsilon, *fast.shared_moments(x))
+    if fast is not None and fast.handles(x):
+        return fast.batch_renorm(x, correction, epsilon)
+    return plain_batch_renorm(x, correction, epsilon)
+
+
+def plain_batch_renorm(x: Any, correction: Callable, epsilon: float) -> Any:
+    """`batch_renorm` in keras.ops alone."""
+    return _corrected(x, correction, epsilon, *moments(x, (0, 1, 2, 3)))
+
+
+def _corrected(x: Any, correction: Callable, epsilon: float, mean: Any, variance: Any) -> Any:
+    mean, variance = ops.reshape(mean, (-1,)), ops.reshape(variance, (-1,))
+    factors = correction(ops.stop_gradient(mean), ops.stop_gradient(variance))
+    out, _, _ = _scaled(x, *factors, epsilon, mean, variance)
+    return out
+
+
 def _scaled(x: Any, gamma: Any, beta: Any, epsilon: float, mean: Any, variance: Any) -> tuple:
     mean, variance = ops.reshape(mean, (-1,)), ops.reshape(variance, (-1,))
     scale = gamma * ops.rsqrt(variance + epsilon)

@@ -96,7 +96,7 @@ class BatchNorm(_Normalisation):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if training and self.renorm:
-            return self._renormalised(inputs)
+            return kernels.batch_renorm(inputs, self._correction, self.epsilon)
         if training:
             out, mean, variance = kernels.batch_norm(inputs, self.gamma, self.beta, self.epsilon)
             self._update(mean, variance)
@@ -112,17 +112,14 @@ class BatchNorm(_Normalisation):
         scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
         return scale, self.beta - self.moving_mean * scale
 
-    def _renormalised(self, inputs: Any) -> Any:
-        kind = self.gamma.dtype
-        ones, zeros = ops.ones(self.gamma.shape, kind), ops.zeros(self.beta.shape, kind)
-        out, mean, variance = kernels.batch_norm(inputs, ones, zeros, self.epsilon)
+    def _correction(self, mean: Any, variance: Any) -> tuple[Any, Any]:
+        """Scale and offset that turn the batch's own statistics into the moving ones."""
         # After the first update the average is this batch: no correction, an ordinary first step.
         self._update(mean, variance)
         root = ops.rsqrt(self.moving_variance + self.epsilon)
         ratio = ops.clip(ops.sqrt(variance + self.epsilon) * root, 1 / RENORM_RATIO, RENORM_RATIO)
         shift = ops.clip((mean - self.moving_mean) * root, -RENORM_SHIFT, RENORM_SHIFT)
-        ratio, shift = ops.stop_gradient(ratio), ops.stop_gradient(shift)
-        return kernels.affine(out, self.gamma * ratio, self.gamma * shift + self.beta)
+        return self.gamma * ratio, self.gamma * shift + self.beta
 
     def _update(self, mean: Any, variance: Any) -> None:
         if calls.repeating:

@@ -74,8 +74,8 @@ def _vandermonde(columns: int) -> np.ndarray:
 
 
 def worthwhile_axes(x: Any, kernel: Any) -> int:
-    """How many axes to filter minimally: 0, 1 or 2. bfloat16 has too few digits for any."""
-    if x.dtype != "float32" or tuple(kernel.shape[:3]) != (TAPS,) * 3:
+    """How many axes of float32 to filter minimally: 0, 1 or 2. bfloat16 has too few digits."""
+    if tuple(kernel.shape[:3]) != (TAPS,) * 3:
         return 0
     if any(edge not in _LENGTHS for edge in x.shape[1:4]):
         return 0
@@ -88,23 +88,60 @@ def direct(x: Any, kernel: Any) -> Any:
 
 
 def convolution(x: Any, kernel: Any, axes: int) -> Any:
-    """Convolution of (B, n, ..., C), its first so many axes by minimal filtering."""
-    if not axes:
-        return direct(x, kernel)
-    _, length, *inner = ops.shape(x)  # channels may be open: a graph for all widths
-    outer = [*inner[:-1], ops.shape(kernel)[-1]]
-    matrices = filtering(length)
-    lines = ops.reshape(x, (-1, length, math.prod(inner)))
-    tiles = ops.split(ops.matmul(_tensor(matrices.there, x), lines), POINTS, axis=1)
-    taps = ops.unstack(ops.tensordot(_tensor(matrices.taps, x), kernel, axes=1))
+    """Convolution of (B, z, y, x, C) by (3, 3, 3, C, C'), one or two axes by minimal filtering.
+
+    Points lie behind z's tiles and before y's, so that they are side by side: one cut.
+    Channels may be open: a graph for all widths.
+    """
+    _, depth, height, length, channels = ops.shape(x)
+    filters, points, rows = ops.shape(kernel)[-1], POINTS**axes, height
+    z = filtering(depth)
+    lines = _along(_by_tile(z.there), ops.reshape(x, (-1, depth, height * length * channels)))
+    if axes == 2:
+        y = filtering(height)
+        lines = _along(y.there, ops.reshape(lines, (-1, height, length * channels)))
+        rows = len(y.there) // POINTS
+    tiles = ops.reshape(lines, (-1, points, rows, length, channels))
     products = [
-        convolution(ops.reshape(tile, (-1, *inner)), tap, axes - 1)
-        for tile, tap in zip(tiles, taps, strict=True)
+        direct(tile, taps)
+        for tile, taps in zip(
+            ops.unstack(tiles, points, axis=1), _at_points(kernel, z.taps, axes), strict=True
+        )
     ]
-    flat = (-1, tiles[0].shape[1], math.prod(outer))
-    lines = ops.concatenate([ops.reshape(product, flat) for product in products], axis=1)
-    out = ops.matmul(_tensor(matrices.back, x), lines)
-    return ops.reshape(out, (-1, length, *outer))
+    lines = ops.stack(products, axis=1)
+    if axes == 2:
+        lines = _along(y.back, ops.reshape(lines, (-1, len(y.there), length * filters)))
+    lines = ops.reshape(lines, (-1, len(z.there), height * length * filters))
+    return ops.reshape(_along(_by_tile(z.back.T).T, lines), (-1, depth, height, length, filters))
+
+
+def _at_points(kernel: Any, taps: np.ndarray, axes: int) -> list[Any]:
+    """A kernel's values at the points of its first axes: a plane (y, x, C, C') each."""
+    values = functools.reduce(np.kron, [taps] * axes)
+    plane = ops.shape(kernel)[axes:]
+    plane = plane if axes == 1 else [1, *plane]
+    flat = ops.matmul(_tensor(values, kernel), ops.reshape(kernel, (TAPS**axes, -1)))
+    return ops.unstack(ops.reshape(flat, (len(values), *plane)), len(values))
+
+
+def _by_tile(matrix: np.ndarray) -> np.ndarray:
+    """Rows that come point by point, tile by tile."""
+    columns = matrix.shape[1]
+    return matrix.reshape(POINTS, -1, columns).swapaxes(0, 1).reshape(-1, columns)
+
+
+def _along(matrix: np.ndarray, lines: Any) -> Any:
+    """The matrix times every (n, m) of (B, n, m). Left to TensorFlow its gradient is 10 nodes."""
+
+    @ops.custom_gradient
+    def product(lines: Any) -> Any:
+        def gradient(*given: Any, upstream: Any = None) -> Any:
+            above = given[0] if upstream is None else upstream  # backends differ
+            return ops.matmul(_tensor(matrix.T, lines), above)
+
+        return ops.matmul(_tensor(matrix, lines), lines), gradient
+
+    return product(lines)
 
 
 def _tensor(matrix: np.ndarray, x: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from multires_tf.ground import processor
-from multires_tf.model import calls, kernels, kernels_tensorflow, winograd
+from multires_tf.model import calls, convolution_tensorflow, kernels, winograd
 
 tf = pytest.importorskip("tensorflow")
 if kernels.specialised() is None:
@@ -53,7 +53,7 @@ def test_minimal_filtering_is_the_convolution(channels, filters, axes):
 def test_draws_of_any_width_share_one_graph():
     x, kernel = _random(1, 9, 8, 12, 64), _random(3, 3, 3, 64, 64, seed=1)
     whole = kernels.convolution(x, kernel)
-    graph = kernels_tensorflow.filtered((9, 8, 12), 2)
+    graph = convolution_tensorflow.filtered((9, 8, 12), 2)
     traces = graph.experimental_get_tracing_count()
     for width in (50, 61):
         thin = kernels.convolution(x[..., :width], kernel[..., :width, :])
