@@ -82,14 +82,19 @@ def culprits(objective: keras.Model, batch: dict[str, Any]) -> list[int]:
         objective: as in `build`.
         batch: a whole one, not distributed.
     """
-    found = []
-    for place in range(len(batch[objective.inputs[0].name])):
-        inputs = [batch[tensor.name][place : place + 1] for tensor in objective.inputs]
+
+    @tf.function(reduce_retracing=True, jit_compile=False)
+    def measures(inputs: list) -> tf.Tensor:  # a graph: op by op, a step keeps twice as much
         with tf.GradientTape() as tape:
             loss = objective(inputs, training=True)["loss"]
         weights = [v.value for v in objective.trainable_variables]
         norm = tf.linalg.global_norm(tape.gradient(loss, weights))
-        if not np.isfinite(float(loss)) or not np.isfinite(float(norm)):
+        return tf.stack([tf.cast(loss, norm.dtype), norm])
+
+    found = []
+    for place in range(len(batch[objective.inputs[0].name])):
+        inputs = [batch[tensor.name][place : place + 1] for tensor in objective.inputs]
+        if not np.isfinite(measures(inputs)).all():
             found.append(place)
     return found
 

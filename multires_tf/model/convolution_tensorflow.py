@@ -24,24 +24,27 @@ def convolution(x: Any, kernel: Any) -> Any:
     """
     kernel = tf.convert_to_tensor(kernel)  # gradients of our own take no variables
     emulated = x.dtype == tf.float16 or (x.dtype == tf.bfloat16 and processor.emulates_bfloat16())
-    axes = winograd.worthwhile_axes(x, kernel) if emulated or x.dtype == tf.float32 else 0
+    filters = emulated or x.dtype == tf.float32  # bfloat16 has too few digits for it
+    axes = winograd.worthwhile_axes(x, kernel) if filters else 0
     return _convolution(axes)(x, kernel) if emulated or axes else winograd.direct(x, kernel)
 
 
 @functools.cache
 def _convolution(axes: int) -> Callable:
-    """Convolution in float32 of what may be narrower, with so many axes filtered minimally.
+    """Convolution computed in float32, rounded to the type of x; so many axes filtered minimally.
 
     Its gradient makes the tiles and the wider copy anew: they are larger than what they hold.
     """
 
-    def wide(x: Any, kernel: Any) -> Any:
-        given = tf.cast(x, tf.float32), tf.cast(kernel, tf.float32)
+    def rounded(x: Any, kernel: Any) -> Any:
+        wide = tf.cast(x, tf.float32), tf.cast(kernel, tf.float32)
         if not axes:
-            return tf.cast(winograd.direct(*given), x.dtype)
-        if tf.executing_eagerly():
-            return tf.cast(filtered(tuple(x.shape[1:4]), axes)(*given), x.dtype)
-        return tf.cast(winograd.convolution(*given, axes), x.dtype)
+            out = winograd.direct(*wide)
+        elif tf.executing_eagerly():
+            out = filtered(tuple(x.shape[1:4]), axes)(*wide)
+        else:
+            out = winograd.convolution(*wide, axes)
+        return tf.cast(out, x.dtype)
 
     @tf.custom_gradient
     def convolve(x: Any, kernel: Any) -> Any:
@@ -49,10 +52,10 @@ def _convolution(axes: int) -> Callable:
             (again,) = gradients_tensorflow.anew([x], upstream)
             with tf.GradientTape() as tape:
                 tape.watch([again, kernel])
-                out = wide(again, kernel)
+                out = rounded(again, kernel)
             return tape.gradient(out, [again, kernel], upstream)
 
-        return wide(x, kernel), gradients_tensorflow.named(gradient)
+        return rounded(x, kernel), gradients_tensorflow.named(gradient)
 
     return convolve
 

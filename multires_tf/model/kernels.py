@@ -175,9 +175,8 @@ def plain_batch_renorm(x: Any, correction: Callable, epsilon: float) -> Any:
 
 
 def _corrected(x: Any, correction: Callable, epsilon: float, mean: Any, variance: Any) -> Any:
-    mean, variance = ops.reshape(mean, (-1,)), ops.reshape(variance, (-1,))
-    factors = correction(ops.stop_gradient(mean), ops.stop_gradient(variance))
-    out, _, _ = _scaled(x, *factors, epsilon, mean, variance)
+    told = [ops.stop_gradient(ops.reshape(moment, (-1,))) for moment in (mean, variance)]
+    out, _, _ = _scaled(x, *correction(*told), epsilon, mean, variance)
     return out
 
 

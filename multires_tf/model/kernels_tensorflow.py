@@ -29,7 +29,7 @@ def handles(x: Any, *, cpu_only: bool = False) -> bool:
     Args:
         x: the tensor.
         cpu_only: whether it is about a kernel that pays on CPUs alone. (On a GPU one of group
-            norm's is not deterministic, and the compiler fuses the plain path.)
+            norm's is not deterministic, and the compiler fuses the plain path where it can.)
     """
     if not tf.is_tensor(x) or x.dtype not in (tf.float32, tf.bfloat16, tf.float16):
         return False

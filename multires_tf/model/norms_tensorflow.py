@@ -31,9 +31,10 @@ def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any,
 
 
 def batch_renorm(x: Any, correction: Callable, epsilon: float) -> Any:
-    """`kernels.batch_renorm`: what the fused kernel made is corrected, and not kept.
+    """`kernels.batch_renorm`: the fused kernel tells the moments, and once more applies them.
 
-    For the gradient it is batch norm with the correction for scale and offset.
+    For the gradient it is batch norm with the correction for scale and offset. In a graph the input
+    alone is kept for it, not what the first pass made.
     """
     flat = _flat(x)
     ones = tf.ones(x.shape[-1:])
@@ -53,7 +54,8 @@ def batch_renorm(x: Any, correction: Callable, epsilon: float) -> Any:
             )
             return d_x, d_scale, d_offset
 
-        return _affine(found.y, scale, offset), gradients_tensorflow.named(gradient)
+        out = _settled(flat, scale, offset, mean, variance, epsilon=epsilon)
+        return out, gradients_tensorflow.named(gradient)
 
     return _like(tf.reshape(corrected(flat, *correction(mean, variance)), tf.shape(x)), x)
 

@@ -74,7 +74,7 @@ def _vandermonde(columns: int) -> np.ndarray:
 
 
 def worthwhile_axes(x: Any, kernel: Any) -> int:
-    """How many axes of float32 to filter minimally: 0, 1 or 2. bfloat16 has too few digits."""
+    """How many axes of a convolution in float32 to filter minimally: 0, 1 or 2."""
     if tuple(kernel.shape[:3]) != (TAPS,) * 3:
         return 0
     if any(edge not in _LENGTHS for edge in x.shape[1:4]):
@@ -125,7 +125,7 @@ def _at_points(kernel: Any, taps: np.ndarray, axes: int) -> list[Any]:
 
 
 def _by_tile(matrix: np.ndarray) -> np.ndarray:
-    """Rows that come point by point, tile by tile."""
+    """Rows, of a matrix that has them point by point, tile by tile."""
     columns = matrix.shape[1]
     return matrix.reshape(POINTS, -1, columns).swapaxes(0, 1).reshape(-1, columns)
 

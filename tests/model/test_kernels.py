@@ -34,6 +34,29 @@ def _with_gradients(function, *given):
     return [np.asarray(ops.cast(tensor, "float32")) for tensor in run(*given)]
 
 
+def _graph(function, *given):
+    return tf.function(function).get_concrete_function(*given).graph
+
+
+def _kept(function, *given):
+    """Type and shape of what the forward pass leaves for the gradient, constants left out."""
+
+    def run(*given):
+        given = [tf.identity(one) for one in given]
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            out = function(*given)
+        with tf.name_scope("backward"):
+            return tape.gradient(out, given, tf.ones_like(out))
+
+    operations = _graph(run, *given).get_operations()
+    first = next(i for i, op in enumerate(operations) if op.name.startswith("backward"))
+    forward = [op for op in operations[:first] if op.type != "Const"]
+    edges = {tensor.ref() for op in operations[first:] for tensor in op.inputs}
+    kept = [tensor for op in forward for tensor in op.outputs if tensor.ref() in edges]
+    return [(tensor.dtype, tensor.shape) for tensor in kept if tensor.shape.rank]
+
+
 def _assert_near(got, want, relative):
     for one, other in zip(got, want, strict=True):
         assert np.abs(one - other).max() <= relative * np.abs(other).max()
@@ -43,7 +66,7 @@ def _assert_near(got, want, relative):
     ("channels", "filters", "axes"), [(32, 32, 1), (32, 64, 2), (64, 64, 2), (8, 8, 0)]
 )
 def test_minimal_filtering_is_the_convolution(channels, filters, axes):
-    x, kernel = _random(2, 9, 8, 10, channels), _random(3, 3, 3, channels, filters, seed=1)
+    x, kernel = _random(2, 9, 11, 10, channels), _random(3, 3, 3, channels, filters, seed=1)
     assert winograd.worthwhile_axes(x, kernel) == axes
     got = _with_gradients(kernels.convolution, x, kernel)
     want = _with_gradients(kernels.plain_convolution, x, kernel)
@@ -62,12 +85,13 @@ def test_draws_of_any_width_share_one_graph():
     assert graph.experimental_get_tracing_count() == traces == 1
 
 
+@pytest.mark.parametrize("edges", [(6, 5, 4), (8, 9, 8)], ids=["directly", "filtered"])
 @pytest.mark.parametrize(("dtype", "digit"), [("float16", 2**-10), ("bfloat16", 2**-7)])
 def test_what_the_processor_emulates_is_convolved_in_float32_and_rounded_once(
-    monkeypatch, dtype, digit
+    monkeypatch, dtype, digit, edges
 ):
     monkeypatch.setattr(processor, "emulates_bfloat16", lambda: True)
-    x = _random(1, 6, 5, 4, 32, dtype=dtype)
+    x = _random(1, *edges, 32, dtype=dtype)
     kernel = _random(3, 3, 3, 32, 32, seed=1, dtype=dtype)
     got = _with_gradients(kernels.convolution, x, kernel)
     wide = [ops.cast(tensor, "float32") for tensor in (x, kernel)]
@@ -90,7 +114,51 @@ def test_what_the_processor_emulates_is_convolved_in_float32_and_rounded_once(
 )
 def test_other_convolutions_are_the_library_s(x, kernel):
     assert winograd.worthwhile_axes(tf.zeros(x), tf.zeros(kernel)) == 0
-    assert winograd.worthwhile_axes(tf.zeros(x, tf.bfloat16), tf.zeros(kernel, tf.bfloat16)) == 0
+
+
+def test_what_the_processor_computes_in_bfloat16_is_not_filtered(monkeypatch):
+    monkeypatch.setattr(processor, "emulates_bfloat16", lambda: False)
+    x = _random(1, 8, 8, 8, 64, dtype="bfloat16")
+    kernel = _random(3, 3, 3, 64, 64, seed=1, dtype="bfloat16")
+    assert winograd.worthwhile_axes(x, kernel) == 2
+    graph = _graph(kernels.convolution, x, kernel)
+    assert [op.type for op in graph.get_operations()].count("Conv3D") == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels"), [("float32", 64), ("bfloat16", 64), ("bfloat16", 8)]
+)
+def test_the_gradient_of_a_convolution_keeps_what_was_given_alone(monkeypatch, dtype, channels):
+    monkeypatch.setattr(processor, "emulates_bfloat16", lambda: True)
+    x = _random(1, 9, 8, 12, channels, dtype=dtype)
+    kernel = _random(3, 3, 3, channels, channels, seed=1, dtype=dtype)
+    assert _kept(kernels.convolution, x, kernel) == [(x.dtype, x.shape), (x.dtype, kernel.shape)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "digit"), [("float32", 1e-5), ("float16", 2**-9), ("bfloat16", 2**-6)]
+)
+def test_batch_renormalisation_is_the_plain_one(dtype, digit):
+    def through(kernel):
+        def renormalised(x, gamma, beta):
+            return kernel(x, lambda mean, variance: (gamma, beta + gamma * mean), 1e-5)
+
+        return renormalised
+
+    given = _random(2, 4, 5, 6, 8, dtype=dtype), _random(8, seed=1), _random(8, seed=2)
+    got = _with_gradients(through(kernels.batch_renorm), *given)
+    want = _with_gradients(through(kernels.plain_batch_renorm), *given)
+    _assert_near(got, want, digit)
+
+
+def test_the_gradient_of_batch_renormalisation_keeps_what_was_given_alone():
+    x, gamma = _random(1, 4, 5, 6, 8), _random(8, seed=1)
+
+    def renormalised(x, gamma):
+        return kernels.batch_renorm(x, lambda mean, variance: (gamma, gamma * mean), 1e-5)
+
+    kept = [shape for _, shape in _kept(renormalised, x, gamma) if shape.num_elements() > 8]
+    assert kept == [(1, 4 * 5 * 6, 1, 8)]  # the input, flat
 
 
 def test_lines_of_unknown_length_are_convolved_directly():
