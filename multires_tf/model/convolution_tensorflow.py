@@ -49,7 +49,7 @@ def _convolution(axes: int) -> Callable:
     @tf.custom_gradient
     def convolve(x: Any, kernel: Any) -> Any:
         def gradient(upstream: Any) -> list[Any]:
-            (again,) = gradients_tensorflow.anew([x], upstream)
+            (again,) = gradients_tensorflow.anew([x], [upstream])
             with tf.GradientTape() as tape:
                 tape.watch([again, kernel])
                 out = rounded(again, kernel)

@@ -19,10 +19,10 @@ def named(gradient: Callable) -> Callable:
     return in_scope
 
 
-def anew(tensors: Sequence[Any], upstream: Any) -> list[Any]:
-    """Tensors to compute from once more, as soon as the gradient from above is there.
+def anew(tensors: Sequence[Any], after: Sequence[Any]) -> list[Any]:
+    """Tensors to compute from once more, as soon as others are there: the gradients from above.
 
     Computed from the tensors themselves, the graph's optimiser would keep the first results.
     """
-    with tf.control_dependencies([upstream]):
+    with tf.control_dependencies(list(after)):
         return [tf.identity(tensor) for tensor in tensors]

@@ -233,14 +233,17 @@ def compiled(model: keras.Model, outputs: Sequence[str]) -> Callable[[list], dic
     return model.predict_on_batch if fast is None else fast.compiled(model)
 
 
-def recomputed(model: keras.Model, inputs: list) -> Any:
-    """Calls a model in training; the backward pass computes it once more, where a kernel can.
+def recomputed(models: Sequence[keras.Model], inputs: Sequence[list]) -> list[Any]:
+    """Calls models in training; the backward pass computes them once more, where a kernel can.
 
     Args:
-        model: from a list of tensors to a tensor.
-        inputs: its inputs.
+        models: from a list of tensors to a tensor each; they share no variables.
+        inputs: of each.
+
+    Returns:
+        The output of each.
     """
     fast = specialised()
-    if fast is None:
-        return model(inputs, training=True)
-    return fast.recomputed(model, inputs)
+    if fast is not None:
+        return fast.recomputed(models, inputs)
+    return [model(given, training=True) for model, given in zip(models, inputs, strict=True)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -110,19 +111,32 @@ def compiled(model: Any) -> Callable[[list], dict[str, Any]]:
     return lambda inputs: infer([tf.constant(one) for one in inputs])
 
 
-def recomputed(model: Any, inputs: list) -> Any:
-    """`kernels.recomputed`: a gradient that calls the model again, statistics at rest."""
+def recomputed(models: Sequence[Any], inputs: Sequence[list]) -> list[Any]:
+    """`kernels.recomputed`: a gradient that calls the models again, statistics at rest.
+
+    One after the other: all at once would need the memory that is to be saved.
+    """
+    ends = list(itertools.accumulate(len(given) for given in inputs))
 
     @tf.custom_gradient
-    def call(*given: Any) -> Any:
-        def gradient(upstream: Any, variables: Any = ()) -> tuple[list, list]:
-            again = gradients_tensorflow.anew(given, upstream)
-            with calls.repeating.holds(), tf.GradientTape() as tape:
-                tape.watch([tensor for tensor in again if tensor.dtype.is_floating])
-                output = model(again, training=True)
-            found = tape.gradient(output, [*again, *variables], upstream)
-            return found[: len(given)], found[len(given) :]
+    def call(*flat: Any) -> list[Any]:
+        parts = [list(flat[end - len(own) : end]) for own, end in zip(inputs, ends, strict=True)]
 
-        return model(list(given), training=True), gradient
+        def gradient(*upstream: Any, variables: Sequence[Any] = ()) -> tuple[list, list]:
+            found, of_variables, done = [], [None] * len(variables), list(upstream)
+            for model, given, above in zip(models, parts, upstream, strict=True):
+                again = gradients_tensorflow.anew(given, done)
+                with calls.repeating.holds(), tf.GradientTape() as tape:
+                    tape.watch([tensor for tensor in again if tensor.dtype.is_floating])
+                    output = model(again, training=True)
+                made = tape.gradient(output, [*again, *variables], above)
+                found += made[: len(given)]
+                rest = zip(of_variables, made[len(given) :], strict=True)
+                of_variables = [old if new is None else new for old, new in rest]
+                done += [tensor for tensor in made if tensor is not None]
+            return found, of_variables
 
-    return call(*inputs)
+        made = [model(given, training=True) for model, given in zip(models, parts, strict=True)]
+        return made, gradient
+
+    return call(*(tensor for given in inputs for tensor in given))

@@ -206,21 +206,24 @@ class PadChannels(keras.layers.Layer):
 
 
 class Recomputed(keras.layers.Layer):
-    """A model that the backward pass computes once more instead of keeping what it computed.
+    """Models that the backward pass computes once more instead of keeping what they computed.
 
     Args:
-        model: from a list of tensors to a tensor.
+        models: from a list of tensors to a tensor each; they share no variables.
     """
 
-    def __init__(self, model: keras.Model, **kwargs: Any) -> None:
+    def __init__(self, models: list[keras.Model], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.model = model
+        self.models = models
 
-    def call(self, inputs: list, training: bool = False) -> Any:
-        return kernels.recomputed(self.model, inputs) if training else self.model(inputs)
+    def call(self, inputs: list[list], training: bool = False) -> list:
+        if training:
+            return kernels.recomputed(self.models, inputs)
+        return [model(given) for model, given in zip(self.models, inputs, strict=True)]
 
-    def compute_output_spec(self, inputs: list, training: bool = False) -> Any:
-        return self.model.compute_output_spec(inputs)
+    def compute_output_spec(self, inputs: list[list], training: bool = False) -> list:
+        pairs = zip(self.models, inputs, strict=True)
+        return [model.compute_output_spec(given) for model, given in pairs]
 
 
 def _sizes(tensor: Any) -> tuple:

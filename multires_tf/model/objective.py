@@ -85,17 +85,23 @@ def build(
 def _in_pieces(nets: networks.Networks, inputs: list, recompute: tuple[int, ...]) -> dict[str, Any]:
     """The network's outputs, cut into branches and what follows them."""
     draw = inputs[len(nets.scales) :]
-    maps = []
-    for scale, mr, estimate in zip(nets.scales, inputs, nets.estimates, strict=False):
-        branch = keras.Model([mr, *draw], estimate)
-        if scale in recompute:
-            branch = layers.Recomputed(branch, name=f"recomputed_{scale}")
-        maps.append(branch([mr, *draw]))
+    given = {scale: [mr, *draw] for scale, mr in zip(nets.scales, inputs, strict=False)}
+    branches = {
+        scale: keras.Model(given[scale], estimate)
+        for scale, estimate in zip(nets.scales, nets.estimates, strict=True)
+    }
+    again = [scale for scale in nets.scales if scale in recompute]
+    layer = layers.Recomputed([branches[scale] for scale in again], name="recomputed")
+    made = dict(zip(again, layer([given[scale] for scale in again]), strict=True))
+    for scale in nets.scales:
+        if scale not in again:
+            made[scale] = branches[scale](given[scale])
+    maps = [made[scale] for scale in nets.scales]
     coarse = [f"ct_{scale}" for scale in nets.scales[1:]]
     outputs = (nets.sampler or nets.plain).output
     heads = {name: tensor for name, tensor in outputs.items() if name not in coarse}
-    made = keras.Model([*nets.estimates, *draw], heads)([*maps, *draw])
-    return {**made, **dict(zip(coarse, maps[1:], strict=True))}
+    rest = keras.Model([*nets.estimates, *draw], heads)([*maps, *draw])
+    return {**rest, **dict(zip(coarse, maps[1:], strict=True))}
 
 
 def _truth(scale: int, inputs: list) -> tuple:

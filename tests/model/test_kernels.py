@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -222,3 +223,32 @@ def test_scale_and_offset(dtype):
     got = _with_gradients(kernels.affine, x, scale, offset)
     want = _with_gradients(kernels.plain_affine, x, scale, offset)
     _assert_near(got, want, 1e-6 if dtype == "float32" else 2e-2)
+
+
+def test_models_are_recomputed_one_after_the_other():
+    models = []
+    for name in ("first", "second"):
+        x = keras.Input((None, None, None, 1))
+        models.append(keras.Model([x], keras.layers.Conv3D(1, 1, name=name)(x)))
+
+    def run(x, y):
+        with tf.GradientTape() as tape:
+            tape.watch([x, y])
+            total = tf.add_n(kernels.recomputed(models, [[x], [y]]))
+        return tape.gradient(total, [x, y])
+
+    given = _random(1, 2, 2, 2, 1), _random(1, 2, 2, 2, 1, seed=1)
+    operations = _graph(run, *given).get_operations()
+    first, second = [op for op in operations if op.type == "Identity" and op.control_inputs]
+    assert first in _before(second) and second not in _before(first)
+
+
+def _before(operation):
+    """All that is computed before an operation."""
+    found, open_ = set(), [operation]
+    while open_:
+        now = open_.pop()
+        nearer = {*now.control_inputs, *(tensor.op for tensor in now.inputs)} - found
+        found |= nearer
+        open_ += nearer
+    return found
