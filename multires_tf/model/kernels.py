@@ -176,8 +176,8 @@ def plain_batch_renorm(x: Any, correction: Callable, epsilon: float) -> Any:
 
 def _corrected(x: Any, correction: Callable, epsilon: float, mean: Any, variance: Any) -> Any:
     told = [ops.stop_gradient(ops.reshape(moment, (-1,))) for moment in (mean, variance)]
-    out, _, _ = _scaled(x, *correction(*told), epsilon, mean, variance)
-    return out
+    scale, offset = correction(*told)
+    return _scaled(x, scale, offset, epsilon, mean, variance)[0]
 
 
 def _scaled(x: Any, gamma: Any, beta: Any, epsilon: float, mean: Any, variance: Any) -> tuple:

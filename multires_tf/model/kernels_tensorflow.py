@@ -119,7 +119,7 @@ def recomputed(models: Sequence[Any], inputs: Sequence[list]) -> list[Any]:
     ends = list(itertools.accumulate(len(given) for given in inputs))
 
     @tf.custom_gradient
-    def call(*flat: Any) -> list[Any]:
+    def call(*flat: Any) -> Any:
         parts = [list(flat[end - len(own) : end]) for own, end in zip(inputs, ends, strict=True)]
 
         def gradient(*upstream: Any, variables: Sequence[Any] = ()) -> tuple[list, list]:

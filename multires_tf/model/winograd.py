@@ -102,13 +102,8 @@ def convolution(x: Any, kernel: Any, axes: int) -> Any:
         lines = _along(y.there, ops.reshape(lines, (-1, height, length * channels)))
         rows = len(y.there) // POINTS
     tiles = ops.reshape(lines, (-1, points, rows, length, channels))
-    products = [
-        direct(tile, taps)
-        for tile, taps in zip(
-            ops.unstack(tiles, points, axis=1), _at_points(kernel, z.taps, axes), strict=True
-        )
-    ]
-    lines = ops.stack(products, axis=1)
+    pairs = zip(ops.unstack(tiles, points, axis=1), _at_points(kernel, z.taps, axes), strict=True)
+    lines = ops.stack([direct(tile, taps) for tile, taps in pairs], axis=1)
     if axes == 2:
         lines = _along(y.back, ops.reshape(lines, (-1, len(y.there), length * filters)))
     lines = ops.reshape(lines, (-1, len(z.there), height * length * filters))
@@ -125,7 +120,7 @@ def _at_points(kernel: Any, taps: np.ndarray, axes: int) -> list[Any]:
 
 
 def _by_tile(matrix: np.ndarray) -> np.ndarray:
-    """Rows, of a matrix that has them point by point, tile by tile."""
+    """A matrix whose rows came point by point, with rows that come tile by tile."""
     columns = matrix.shape[1]
     return matrix.reshape(POINTS, -1, columns).swapaxes(0, 1).reshape(-1, columns)
 
