@@ -20,4 +20,4 @@ ARMS = [arm for arm in table1.ARMS if arm.name == "multires_unc"]
 VERBS = table1.VERBS
 
 if __name__ == "__main__":
-    study.main(ARMS, verbs=VERBS, root=table1.ROOT, exhibits=[exhibits.trust, exhibits.page])
+    study.main(ARMS, verbs=VERBS, root=table1.ROOT, exhibits=[exhibits.coverage, exhibits.page])

@@ -1,4 +1,4 @@
-"""What a study shows of its finished arms: a table, Figures 2 and 3, and whether to trust them.
+"""What a study shows of its finished arms: a table, Figures 2 and 3, the coverage of intervals.
 
 Each takes the arms' run folders by name (of an arm one, or one for each fold) and a folder, writes
 its files there, and returns the lines to print. Subjects, slices and windows are the same for all
@@ -141,14 +141,14 @@ def figure3(runs: Runs, folder: pathlib.Path) -> list[str]:
     return lines
 
 
-def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
+def coverage(runs: Runs, folder: pathlib.Path) -> list[str]:
     """Do the 90 % intervals cover 90 %? Before and after calibration, by region, for every arm.
 
-    Writes `trust.csv` and `trust.md`: share of the voxels of all test subjects inside, with the
-    95 % interval of a bootstrap over subjects, and the other measures over all their voxels.
+    Writes `coverage.csv` and `coverage.md`: share of the voxels of all test subjects inside, with
+    the 95 % interval of a bootstrap over subjects, and the other measures over all their voxels.
     """
-    rows = [row for name, own in runs.items() for row in _trust(name, own)]
-    tables.write(folder / "trust.csv", rows)
+    rows = [row for name, own in runs.items() for row in _coverage(name, own)]
+    tables.write(folder / "coverage.csv", rows)
     heads = ("arm", "maps", "region", "interval", "inside 90 %", "bootstrap", "ZMS", "ENCE", "AUSE")
     cells = []
     for row in rows:
@@ -157,9 +157,9 @@ def trust(runs: Runs, folder: pathlib.Path) -> list[str]:
         words = [str(row[key]) for key in ("arm", "maps", "region", "interval")]
         cells.append([*words, inside, f"{low} to {high}", *measures])
     lines = tables.markdown(heads, cells) + _on_folds(runs, "which the bootstrap ignores")
-    runfolder.write_text(folder / "trust.md", "\n".join(lines) + "\n")
-    _note(runs, folder, "trust.md")
-    return [*lines, "", str(folder / "trust.md")]
+    runfolder.write_text(folder / "coverage.md", "\n".join(lines) + "\n")
+    _note(runs, folder, "coverage.md")
+    return [*lines, "", str(folder / "coverage.md")]
 
 
 # The intervals of a row of reliability.csv: column of their coverage, and a name for people.
@@ -170,7 +170,7 @@ _INTERVALS = {
 }
 
 
-def _trust(name: str, own: pooling.ArmRuns) -> list[dict[str, Any]]:
+def _coverage(name: str, own: pooling.ArmRuns) -> list[dict[str, Any]]:
     table, tallies = pooling.reliability_rows(own), pooling.tallies(own)
     found = []
     for maps, region in dict.fromkeys((row["maps"], row["region"]) for row in table):
@@ -201,7 +201,7 @@ _FILES = {
     "figure2.png": "Figure 2: where the arms err",
     "figure3.png": "Figure 3: error against uncertainty",
     "figure3_maps.png": "Figure 3: the maps",
-    "trust.md": "Whether the uncertainties hold",
+    "coverage.md": "Whether the uncertainties hold",
 }
 
 

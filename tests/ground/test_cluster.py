@@ -206,7 +206,7 @@ def test_the_folds_of_a_study_by_two_workers(tmp_path):
             scheduler=address,
             cut=study.folds_of(arms, 2),
         )
-    shown = [exhibits.table1, exhibits.figure2, exhibits.figure3, exhibits.trust, exhibits.page]
+    shown = [exhibits.table1, exhibits.figure2, exhibits.figure3, exhibits.coverage, exhibits.page]
     lines = study.show(arms, root=tmp_path / "runs", exhibits=shown, count=2)
     assert "4 test subjects, mean ± sd over them." in lines
     volumes = [tmp_path / "runs" / fold / "one" / "volumes" for fold in ("fold1", "fold2")]

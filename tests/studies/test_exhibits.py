@@ -83,13 +83,13 @@ def test_the_page_of_a_study_leaves_out_what_is_older_than_its_runs(runs, tmp_pa
     exhibits.table1(runs, tmp_path)
     exhibits.figure2(runs, tmp_path)
     exhibits.figure3(runs, tmp_path)  # of net_b alone
-    (tmp_path / "trust.md").write_text("| of nobody knows which scores |\n")
+    (tmp_path / "coverage.md").write_text("| of nobody knows which scores |\n")
     scores = runs["net_a"][0].scores_json
     scores.write_text(json.dumps({**json.loads(scores.read_text()), "mean": {"mae_hu": 21.0}}))
     exhibits.figure2(runs, tmp_path)
     page, *left_out = exhibits.page(runs, tmp_path)
     reason = "older than its runs, or of unknown ones: left out of the page; make it again"
-    assert left_out == [f"{tmp_path / name}: {reason}" for name in ("table1.md", "trust.md")]
+    assert left_out == [f"{tmp_path / name}: {reason}" for name in ("table1.md", "coverage.md")]
     text = pathlib.Path(page).read_text()
     assert "Figure 2" in text and "Figure 3" in text
     assert "Table 1" not in text and "nobody" not in text
@@ -228,7 +228,7 @@ def test_figure_3_needs_both_uncertainties(runs, tmp_path, loaded, monkeypatch):
         exhibits.figure3(runs, tmp_path)
 
 
-def test_trust_pools_voxels_and_tells_before_from_after(runs, tmp_path):
+def test_coverage_pools_voxels_and_tells_before_from_after(runs, tmp_path):
     run = runs["net_a"][0]
     common = {"region": "bone", "zms": 1.0}
     rows = [
@@ -269,7 +269,7 @@ def test_trust_pools_voxels_and_tells_before_from_after(runs, tmp_path):
     tally = reliability.Tally()
     tally.add(np.full(400, 5.0 * np.sqrt(2.5)), np.full(400, 5.0))
     reliability.write(run.tallies, {("raw", "bone"): tally})
-    lines = exhibits.trust({"net_a": [run]}, tmp_path)
+    lines = exhibits.coverage({"net_a": [run]}, tmp_path)
     assert (
         lines[2]
         == "| net_a | raw | bone | Gaussian | 70.0 % | 40.0 % to 80.0 % | 2.50 | 0.58 | 0.00 |"
@@ -278,7 +278,7 @@ def test_trust_pools_voxels_and_tells_before_from_after(runs, tmp_path):
         lines[3] == "| net_a | calibrated | bone | Gaussian | 90.0 % | 90.0 % to 90.0 % |  |  |  |"
     )
     assert lines[4].startswith("| net_a | calibrated | bone | conformal, in HU | 87.5 % |")
-    found = list(csv.DictReader((tmp_path / "trust.csv").open()))
+    found = list(csv.DictReader((tmp_path / "coverage.csv").open()))
     assert float(found[0]["inside"]) == pytest.approx(0.7)
     with pytest.raises(errors.UserError, match="csv: not there yet"):
-        exhibits.trust(runs, tmp_path)
+        exhibits.coverage(runs, tmp_path)

@@ -142,7 +142,7 @@ def test_figures_of_folds_show_the_run_that_tested_the_subject(folded, tmp_path,
     assert asked == [(one, "s1"), (one, "s2"), (two, "s3"), (two, "s3")]
 
 
-def test_trust_of_folds_pools_all_rows(folded, tmp_path):
+def test_coverage_of_folds_pools_all_rows(folded, tmp_path):
     own = ({"s1": (300, 0.8, 1.0), "s2": (100, 0.4, 2.0)}, {"s3": (400, 1.0, 0.5)})
     for run, rows in zip(folded["net_a"], own, strict=True):
         common = {"maps": "raw", "region": "bone"}
@@ -156,7 +156,7 @@ def test_trust_of_folds_pools_all_rows(folded, tmp_path):
         for voxels, _, z2 in rows.values():
             tally.add(np.full(voxels, 10 * np.sqrt(z2)), np.full(voxels, 10.0))
         reliability.write(run.tallies, {("raw", "bone"): tally})
-    lines = exhibits.trust({"net_a": folded["net_a"]}, tmp_path)
+    lines = exhibits.coverage({"net_a": folded["net_a"]}, tmp_path)
     # 680 of 800 voxels; the mean squared z of all voxels is (300 + 200 + 200) / 800.
     assert lines[2].startswith("| net_a | raw | bone | Gaussian | 85.0 % | 40.0 % to ")
     # All voxels have one sd: the bins' root mean squared errors against it, the errors in order.
