@@ -100,14 +100,14 @@ def answer(
 
 
 def _is_exhausted(error: Exception) -> bool:
-    """Whether Python, NumPy, TensorFlow or JAX lack memory; by their words, without loading them.
+    """Whether Python, NumPy or a Keras backend lack memory; by their words, without loading them.
 
     TensorFlow says the same of a full disk and of too many open files.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"MemoryError", "ResourceExhaustedError"}) or (
-        "RESOURCE_EXHAUSTED" in str(error)
-    )
+    known = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
+    words = ("RESOURCE_EXHAUSTED", "DefaultCPUAllocator: ")  # of JAX; of torch without a GPU
+    return bool(names & known) or any(word in str(error) for word in words)
 
 
 def _complain(line: str, code: int, program: str = "") -> int:

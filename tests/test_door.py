@@ -45,7 +45,19 @@ def test_what_tensorflow_calls_exhausted_may_be_a_disk_or_files(words, said, cap
     assert capsys.readouterr().err.startswith(f"p: export: {said}")
 
 
-@pytest.mark.parametrize("work", [_numpy, _python, _tensorflow, _jax])
+def _torch():
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate")
+
+
+class OutOfMemoryError(RuntimeError):
+    """Called as torch's."""
+
+
+def _torch_on_a_gpu():
+    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("work", [_numpy, _python, _tensorflow, _jax, _torch, _torch_on_a_gpu])
 def test_too_little_memory_is_told_with_its_remedy(work, capsys):
     code = door.answer(work, program="p", task="train", less_memory="take less")
     assert code == 2

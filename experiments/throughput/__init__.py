@@ -8,8 +8,8 @@ peer's networks (`predict`); the memory that a whole body takes (`memory`); subj
 does in an hour (`prepare`).
 Source: ours; Kläser et al. 2020 for the sizes; MONAI 1.6 (the extra `bench`).
 Command: python -m experiments.throughput branch|network|input|predict|memory|prepare [--help];
-KERAS_BACKEND=jax runs the first two on whatever accelerator JAX finds, MONAI on the same one with
---peer. (Keras on torch does not build the networks: it takes no dots in the names of layers.)
+KERAS_BACKEND=jax or torch runs the first two on whatever accelerator that finds, MONAI on the same
+one with --peer.
 Cost: at 80 voxels on 2 cores 3 minutes for a round of `branch`, 2 to 4 minutes and up to 16 GB for
 `network`, half a minute for `input`, 10 minutes and 8 GB for `predict`, half an hour for `memory`,
 some minutes and up to 10 GB a subject for `prepare`. Only ratios within one run compare; other work

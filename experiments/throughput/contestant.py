@@ -85,7 +85,7 @@ def _keras_ceilings(precision: str, device: str) -> roofline.Ceilings:
     return roofline.measured(
         lambda x: keras.ops.matmul(x, x),
         lambda x: -x,
-        lambda x: np.asarray(x[..., :1]),
+        lambda x: keras.ops.convert_to_numpy(x[..., :1]),
         square=keras.random.normal((edge, edge), dtype=precision, seed=0),
         long=keras.random.normal((length,), dtype=precision, seed=0),
         itemsize=ITEMSIZES[precision],

@@ -43,6 +43,11 @@ def peak_gib() -> float:
             import jax
 
             taken = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        case "torch":
+            import torch
+
+            if torch.cuda.is_available():
+                taken = torch.cuda.max_memory_allocated()
         case "tensorflow":
             import tensorflow as tf
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from multires_tf.ground import errors, runfolder
 
-_BACKENDS = ("tensorflow", "jax")
-_PACKAGES = ("multires_tf", "keras", "tensorflow", "jax", "numpy", "SimpleITK", "tensorstore")
+_BACKENDS = ("tensorflow", "jax", "torch")
+_PACKAGES = ("multires_tf", "keras", *_BACKENDS, "numpy", "SimpleITK", "tensorstore")
 
 
 def start(*, seed: int, precision: str) -> None:
@@ -76,7 +76,9 @@ def backend() -> str:
             raise errors.UserError(f"{settings}: damaged; delete it, and Keras makes one")
         name = found.get("backend", "tensorflow")
     if name not in _BACKENDS:
-        raise errors.UserError(f"KERAS_BACKEND: {name}; set it to {' or '.join(_BACKENDS)}")
+        raise errors.UserError(
+            f"KERAS_BACKEND: {name}; set it to {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]}"
+        )
     if importlib.util.find_spec(name) is None:
         raise errors.UserError(f"KERAS_BACKEND: {name} is not installed; install it with pip")
     return name

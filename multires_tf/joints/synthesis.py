@@ -130,7 +130,7 @@ def mean_network(nets: Any) -> Compute:
     from multires_tf.model import kernels
 
     forward = kernels.compiled(nets.plain, ["ct"])
-    return lambda inputs: {"ct": np.asarray(forward(inputs)["ct"])[0, ..., 0]}
+    return lambda inputs: _maps({"ct": forward(inputs)["ct"]}, 0.0)
 
 
 def monte_carlo(
@@ -186,7 +186,9 @@ def monte_carlo(
 
 
 def _maps(outputs: dict[str, Any], stabiliser: float) -> dict[str, np.ndarray]:
-    maps = {name: np.asarray(batch)[0, ..., 0] for name, batch in outputs.items()}
+    import keras
+
+    maps = {n: keras.ops.convert_to_numpy(batch)[0, ..., 0] for n, batch in outputs.items()}
     if stabiliser > 0 and "log_var" in maps:
         maps["log_var"] = np.logaddexp(maps["log_var"], np.float32(math.log(stabiliser)))
     return maps

@@ -76,4 +76,5 @@ def _position(array: np.ndarray) -> dict[str, Any]:
 
 
 def _name(index: int, variable: Any) -> str:
-    return f"{index:04d}:{variable.path.replace('/', ':')}"
+    # Under torch the layers' names have hyphens for dots (model/parts.py).
+    return f"{index:04d}:{variable.path.replace('/', ':').replace('-', '.')}"

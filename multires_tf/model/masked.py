@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from multires_tf.model import kernels, networks
 
@@ -38,4 +39,5 @@ class Draws:
         """
         if draw is None or self._sampler is None:
             return self._plain(shared)
-        return self._sampler([*shared, np.array([draw] * len(shared[0]), np.int32)])
+        rows = np.array([draw] * len(shared[0]), np.int32)
+        return self._sampler([*shared, ops.convert_to_tensor(rows)])

@@ -129,10 +129,10 @@ def assign(
         errors.UserError: an array is missing or has the wrong shape.
     """
     places = _places(blocks, shape, prefix)
-    for layer in target.layers:
-        if layer.name not in places:
+    for name, layer in parts.of(target).items():
+        if name not in places:
             continue
-        block, part = places[layer.name]
+        block, part = places[name]
         for leaf, attribute in _LEAVES.items():
             variable = getattr(layer, attribute, None)
             if variable is None or (leaf == "alpha" and f"{part}/alpha" not in blocks[block]):

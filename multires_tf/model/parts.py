@@ -72,7 +72,7 @@ class Parts:
     def make(self, name: str, factory: Callable[..., keras.layers.Layer], **kwargs: Any) -> Any:
         """Returns the layer of this name, made by factory(name=name, **kwargs) the first time."""
         if name not in self._made:
-            self._made[name] = factory(name=name, **kwargs)
+            self._made[name] = factory(name=_of_layer(name), **kwargs)
         return self._made[name]
 
     def conv(
@@ -140,6 +140,16 @@ class Parts:
 
     def _seed_of(self, name: str) -> int:
         return zlib.crc32(f"{self.seed}/{name}".encode())
+
+
+def of(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """A model's layers by the names of its parts."""
+    return {layer.name.replace("-", "."): layer for layer in model.layers}
+
+
+def _of_layer(part: str) -> str:
+    """The name of a part's layer: torch's parameters are called by it and take no dots."""
+    return part.replace(".", "-") if keras.backend.backend() == "torch" else part
 
 
 def _float32_norm(*, name: str, kind: Norm) -> keras.layers.Layer:

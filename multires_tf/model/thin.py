@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from multires_tf.model import draws, kernels, networks
+from multires_tf.model import draws, kernels, networks, parts
 
 # A series of 1x1x1 convolutions, up to 184 wide, works on about so many voxels at a time.
 _SLAB_VOXELS = 1 << 17
@@ -42,7 +42,7 @@ class Draws:
 
     def __init__(self, nets: networks.Networks) -> None:
         self._design = nets.design
-        self._layers = {layer.name: layer for layer in (nets.sampler or nets.plain).layers}
+        self._layers = parts.of(nets.sampler or nets.plain)
 
     def parts(self, draw: tuple[int, int] | None = None) -> ThinParts:
         """The bin of one draw (seed, index), or of the network with all its channels."""
@@ -112,17 +112,17 @@ class ThinParts:
     def conv(self, name: str, x: Any, *_: Any, **__: Any) -> _Convolution:
         """A convolution, still to be done."""
         layer = self._trained[name]
-        bias = np.asarray(layer.bias, np.float32) if layer.use_bias else None
-        kernel = np.asarray(layer.kernel, np.float32)
+        bias = _array(layer.bias) if layer.use_bias else None
+        kernel = _array(layer.kernel)
         return _Convolution(self, x, kernel, bias, layer.compute_dtype)
 
     def active(self, x: Any, norm: str, prelu: str, **_: Any) -> Any:
         """Normalisation, then PReLU."""
-        layer, alpha = self._trained[norm], np.asarray(self._trained[prelu].alpha, np.float32)
+        layer, alpha = self._trained[norm], _array(self._trained[prelu].alpha)
         affine = layer.affine()
         if affine is None:
             return kernels.affine_prelu(layer(_tensor(x)), None, None, alpha)
-        scale, offset = (np.asarray(part, np.float32) for part in affine)
+        scale, offset = map(_array, affine)
         if isinstance(x, _Convolution) and not x.complete:
             return x.followed_by(scale, offset, alpha)
         return kernels.affine_prelu(_tensor(x), scale, offset, alpha)
@@ -147,8 +147,8 @@ class ThinParts:
         affine = layer.affine()
         if affine is None:
             return layer(last.tensor())
-        scale, offset = affine
-        return last.followed_by(np.asarray(scale), np.asarray(offset), None)
+        scale, offset = map(_array, affine)
+        return last.followed_by(scale, offset, None)
 
     def voxelwise(self, function: Callable[[Any], Any], x: Any) -> Any:
         """Applies a function of single voxels to slabs along z: wide series stay small.
@@ -233,6 +233,10 @@ class _Convolution:
                 made = ops.add(made, ops.cast(self._offset, self._dtype))
             self._made = made
         return self._made
+
+
+def _array(weight: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(weight), np.float32)
 
 
 def _tensor(x: Any) -> Any:

@@ -187,13 +187,12 @@ def test_bad_choices_are_refused(small):
 _OTHER_BACKEND = """
 import sys
 import numpy as np
-import jax
 import keras
 from multires_tf.joints import assembly
 from multires_tf.ground import config as configs
 from multires_tf.model import networks
 
-assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
+assert keras.backend.backend() == sys.argv[3] and "tensorflow" not in sys.modules
 with np.load(sys.argv[1]) as saved:
     saved = dict(saved)
 results = {}
@@ -203,18 +202,17 @@ for norm in ("batch", "renorm", "group"):
     nets.plain.set_weights([saved[f"{norm}_{i}"] for i in range(len(nets.plain.weights))])
     inputs = [saved[f"mr_{s}"] for s in (1, 2, 4)]
     for name, model in (("plain", nets.plain), ("sampler", nets.sampler)):
-        weights = ([v.value for v in model.trainable_variables],
-                   [v.value for v in model.non_trainable_variables])
         given = inputs if name == "plain" else [*inputs, np.array([[3, 4]], np.int32)]
-        out, _ = jax.jit(lambda w, x, m=model: m.stateless_call(*w, x))(weights, given)
+        out = model.predict_on_batch(given)  # compiled under JAX
         results |= {f"{norm}_{name}_{k}": v for k, v in out.items()}
 np.savez(sys.argv[2], **results)
 """
 
 
 @pytest.mark.slow
-def test_tensorflow_and_jax_agree(small, triplet, tmp_path):
-    pytest.importorskip("jax", reason="the JAX backend comes with the dev extra")
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_backends_agree(small, triplet, tmp_path, backend):
+    pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
     mr = triplet()
     draw = keras.ops.convert_to_tensor(np.array([[3, 4]], np.int32))
     arrays = {f"mr_{s}": np.asarray(m) for s, m in zip((1, 2, 4), mr, strict=True)}
@@ -228,8 +226,8 @@ def test_tensorflow_and_jax_agree(small, triplet, tmp_path):
     np.savez(tmp_path / "in.npz", **arrays)
     root = str(pathlib.Path(__file__).parents[2])
     subprocess.run(
-        [sys.executable, "-c", _OTHER_BACKEND, tmp_path / "in.npz", tmp_path / "out.npz"],
-        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"},
+        [sys.executable, "-c", _OTHER_BACKEND, tmp_path / "in.npz", tmp_path / "out.npz", backend],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"},
         check=True,
     )
     with np.load(tmp_path / "out.npz") as out:

@@ -138,7 +138,9 @@ def test_masks_do_not_depend_on_tile_nor_precision(small, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_same_draw_under_another_backend(small, triplet, tmp_path):
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_same_draw_under_another_backend(small, triplet, tmp_path, backend):
+    pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
     nets, mr = small(dropout="everywhere", norm="batch", seed=3), triplet()
     network = thin.Draws(nets)
     here = {k: np.asarray(v) for k, v in network.outputs(network.shared(mr), (7, 3)).items()}
@@ -155,7 +157,7 @@ network = thin.Draws(nets)
 found = network.outputs(network.shared(mr), (7, 3))
 np.savez(r"{tmp_path}/out.npz", **{{k: np.asarray(v) for k, v in found.items()}})
 """
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    environment = {**os.environ, "KERAS_BACKEND": backend}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     with np.load(tmp_path / "out.npz") as there:
         assert _worst(here, dict(there)) < 1e-5
