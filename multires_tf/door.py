@@ -106,7 +106,8 @@ def _is_exhausted(error: Exception) -> bool:
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     known = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
-    words = ("RESOURCE_EXHAUSTED", "DefaultCPUAllocator: ")  # of JAX; of torch without a GPU
+    # Of JAX; of torch without a GPU, and on one that others have filled.
+    words = ("RESOURCE_EXHAUSTED", "DefaultCPUAllocator: ", "CUDA error: out of memory")
     return bool(names & known) or any(word in str(error) for word in words)
 
 

@@ -85,17 +85,19 @@ def test_its_history_and_provenance_are_those_of_a_run(trained):
 
 
 @pytest.mark.parametrize(
-    ("words", "what"),
+    ("backend", "words", "what"),
     [
-        (("train", *TINY), "train"),
-        (("export",), "export"),
-        (("predict", "--tile", "auto"), "--tile auto"),
+        ("jax", ("train", *TINY), "train"),
+        ("jax", ("export",), "export"),
+        ("jax", ("predict", "--tile", "auto"), "--tile auto"),
+        ("torch", ("train", *TINY), "train"),
     ],
 )
-def test_what_is_tensorflow_s_alone_says_so(trained, words, what):
+def test_what_is_tensorflow_s_alone_says_so(trained, backend, words, what):
+    pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
     verb, *others = words
     before = sorted(trained.rglob("*"))
-    done = _start("jax", "-m", "multires_tf", verb, "--workdir", trained, *others)
+    done = _start(backend, "-m", "multires_tf", verb, "--workdir", trained, *others)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert what in line

@@ -49,6 +49,10 @@ def _torch():
     raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate")
 
 
+def _torch_on_a_full_gpu():
+    raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously ...")
+
+
 class OutOfMemoryError(RuntimeError):
     """Called as torch's."""
 
@@ -57,7 +61,10 @@ def _torch_on_a_gpu():
     raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-@pytest.mark.parametrize("work", [_numpy, _python, _tensorflow, _jax, _torch, _torch_on_a_gpu])
+@pytest.mark.parametrize(
+    "work",
+    [_numpy, _python, _tensorflow, _jax, _torch, _torch_on_a_gpu, _torch_on_a_full_gpu],
+)
 def test_too_little_memory_is_told_with_its_remedy(work, capsys):
     code = door.answer(work, program="p", task="train", less_memory="take less")
     assert code == 2

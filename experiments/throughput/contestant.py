@@ -81,6 +81,8 @@ def _ours(who: str, precision: str, edge: int) -> Built:
 def _keras_ceilings(precision: str, device: str) -> roofline.Ceilings:
     import keras
 
+    if keras.backend.backend() == "torch":
+        _as_convolutions_do()
     edge, length = _sizes(device)
     return roofline.measured(
         lambda x: keras.ops.matmul(x, x),
@@ -90,6 +92,13 @@ def _keras_ceilings(precision: str, device: str) -> roofline.Ceilings:
         long=keras.random.normal((length,), dtype=precision, seed=0),
         itemsize=ITEMSIZES[precision],
     )
+
+
+def _as_convolutions_do() -> None:
+    """Lets torch's products of matrices round float32 on a GPU as its convolutions do."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = True
 
 
 def _monai(precision: str, layout: str, compiled: bool, edge: int) -> Built:
@@ -129,7 +138,7 @@ def _monai(precision: str, layout: str, compiled: bool, edge: int) -> Built:
         settle()
 
     def ceilings() -> roofline.Ceilings:
-        torch.backends.cuda.matmul.allow_tf32 = True  # as its convolutions do of themselves
+        _as_convolutions_do()
         edge, length = _sizes(place)
         kind = {"device": place, "dtype": getattr(torch, precision)}
         return roofline.measured(

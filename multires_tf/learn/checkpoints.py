@@ -55,7 +55,7 @@ def load(path: pathlib.Path, variables: Sequence[Any]) -> dict[str, Any]:
     for index, variable in enumerate(variables):
         value = arrays.get(_name(index, variable))
         if value is None or value.shape != tuple(variable.shape):
-            reason = f"has no {variable.path} of shape {tuple(variable.shape)}"
+            reason = f"has no {_path(variable)} of shape {tuple(variable.shape)}"
             raise errors.UserError(f"{path}: {reason}; it belongs to another network")
     for index, variable in enumerate(variables):
         variable.assign(arrays[_name(index, variable)])
@@ -76,5 +76,9 @@ def _position(array: np.ndarray) -> dict[str, Any]:
 
 
 def _name(index: int, variable: Any) -> str:
-    # Under torch the layers' names have hyphens for dots (model/parts.py).
-    return f"{index:04d}:{variable.path.replace('/', ':').replace('-', '.')}"
+    return f"{index:04d}:{_path(variable).replace('/', ':')}"
+
+
+def _path(variable: Any) -> str:
+    """Under torch the layers' names have hyphens for dots (model/parts.py)."""
+    return variable.path.replace("-", ".")

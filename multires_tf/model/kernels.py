@@ -65,7 +65,7 @@ def plain_prelu(x: Any, alpha: Any) -> Any:
 
 def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     """Mean and biased variance in float32 (or wider) over axes, kept as size 1."""
-    x = ops.cast(x, "float64" if x.dtype == "float64" else "float32")
+    x = ops.cast(x, _wide(x))
     mean = ops.mean(x, axis=axes, keepdims=True)
     return mean, ops.mean(ops.square(x - mean), axis=axes, keepdims=True)
 
@@ -93,10 +93,14 @@ def affine(x: Any, scale: Any, offset: Any) -> Any:
 
 def plain_affine(x: Any, scale: Any, offset: Any) -> Any:
     """`affine` in keras.ops alone; the factors may have any shape that broadcasts."""
-    kind = x.dtype
-    wide = "float64" if kind == "float64" else "float32"
+    wide = _wide(x)
     made = ops.cast(x, wide) * ops.cast(scale, wide) + ops.cast(offset, wide)
-    return ops.cast(made, kind)
+    return ops.cast(made, x.dtype)
+
+
+def _wide(x: Any) -> str:
+    """The type to reckon in: float32, or wider where x is. Torch's own types equal no names."""
+    return "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
 
 
 def affine_prelu(x: Any, scale: Any, offset: Any, alpha: Any) -> Any:

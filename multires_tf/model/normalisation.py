@@ -181,7 +181,7 @@ class Offset(keras.layers.Layer):
         )
 
     def call(self, inputs: Any) -> Any:
-        if inputs.dtype == self.beta.dtype:
+        if keras.backend.standardize_dtype(inputs.dtype) == self.beta.dtype:
             return inputs + self.beta
         return kernels.affine(inputs, *self.affine())  # its gradient sums the voxels in float32
 
