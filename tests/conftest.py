@@ -1,4 +1,4 @@
-"""DICOM series that tests make themselves: nobody's patient, nobody's data."""
+"""What tests all over share: other Keras backends, and DICOM series of nobody's data."""
 
 import numpy as np
 import pydicom
@@ -9,6 +9,14 @@ from multires_tf.ground import runtime
 
 # Tests load TensorFlow wherever they need it, and it should be the one that people get.
 runtime.settle_tensorflow()
+
+
+@pytest.fixture(params=["jax", "torch"])
+def backend(request):
+    """A Keras backend that is not TensorFlow, where it is installed."""
+    pytest.importorskip(request.param, reason="jax comes with the dev extra, torch with bench")
+    return request.param
+
 
 STUDY = {
     "PatientName": "Doe^Jane",

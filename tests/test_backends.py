@@ -67,9 +67,7 @@ def by_tensorflow(trained):
     return _predicted(trained, "tensorflow")
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_others_predict_what_tensorflow_does(trained, by_tensorflow, backend):
-    pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
     found = _predicted(trained, backend)
     assert set(found) == set(by_tensorflow) >= {"ct.nii.gz", "epistemic_sd_hu.nii.gz"}
     for name, made in found.items():
@@ -92,9 +90,9 @@ def test_its_history_and_provenance_are_those_of_a_run(trained):
         ("jax", ("predict", "--tile", "auto"), "--tile auto"),
         ("torch", ("train", *TINY), "train"),
     ],
+    indirect=["backend"],
 )
 def test_what_is_tensorflow_s_alone_says_so(trained, backend, words, what):
-    pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
     verb, *others = words
     before = sorted(trained.rglob("*"))
     done = _start(backend, "-m", "multires_tf", verb, "--workdir", trained, *others)

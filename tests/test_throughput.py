@@ -170,9 +170,9 @@ def test_a_branch_and_its_peer_are_timed_in_turn(tmp_path):
     # Without instructions for it torch takes minutes for a product of matrices in bfloat16.
     ("backend", "precision"),
     [("jax", "bfloat16"), ("torch", "float32")],
+    indirect=["backend"],
 )
 def test_other_backends_need_no_tensorflow(tmp_path, backend, precision):
-    pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
 
     def run(module: str, *flags: str, words: str = "") -> str:
         return subprocess.run(

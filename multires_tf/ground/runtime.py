@@ -76,9 +76,7 @@ def backend() -> str:
             raise errors.UserError(f"{settings}: damaged; delete it, and Keras makes one")
         name = found.get("backend", "tensorflow")
     if name not in _BACKENDS:
-        raise errors.UserError(
-            f"KERAS_BACKEND: {name}; set it to {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]}"
-        )
+        raise errors.UserError(f"KERAS_BACKEND: {name}; set it to one of {', '.join(_BACKENDS)}")
     if importlib.util.find_spec(name) is None:
         raise errors.UserError(f"KERAS_BACKEND: {name} is not installed; install it with pip")
     return name

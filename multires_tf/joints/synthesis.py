@@ -130,7 +130,7 @@ def mean_network(nets: Any) -> Compute:
     from multires_tf.model import kernels
 
     forward = kernels.compiled(nets.plain, ["ct"])
-    return lambda inputs: _maps({"ct": forward(inputs)["ct"]}, 0.0)
+    return lambda inputs: _maps(forward(inputs))
 
 
 def monte_carlo(
@@ -185,7 +185,7 @@ def monte_carlo(
     return compute
 
 
-def _maps(outputs: dict[str, Any], stabiliser: float) -> dict[str, np.ndarray]:
+def _maps(outputs: dict[str, Any], stabiliser: float = 0.0) -> dict[str, np.ndarray]:
     import keras
 
     maps = {n: keras.ops.convert_to_numpy(batch)[0, ..., 0] for n, batch in outputs.items()}

@@ -138,9 +138,7 @@ def test_masks_do_not_depend_on_tile_nor_precision(small, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_same_draw_under_another_backend(small, triplet, tmp_path, backend):
-    pytest.importorskip(backend, reason="jax comes with the dev extra, torch with bench")
     nets, mr = small(dropout="everywhere", norm="batch", seed=3), triplet()
     network = thin.Draws(nets)
     here = {k: np.asarray(v) for k, v in network.outputs(network.shared(mr), (7, 3)).items()}
